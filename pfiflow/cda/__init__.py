@@ -1,1 +1,1 @@
-
+"""CDA R2: header facts, schema checks, PDF."""

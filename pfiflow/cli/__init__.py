@@ -1,1 +1,1 @@
-
+"""The pfiflow command."""

@@ -1,1 +1,1 @@
-
+"""Sources and sinks: each joins one protocol library to the flow."""

@@ -1,1 +1,1 @@
-
+"""MSSanté mail: messages, notifications."""

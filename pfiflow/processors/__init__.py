@@ -1,1 +1,1 @@
-
+"""Processors: each joins one domain function to the flow."""

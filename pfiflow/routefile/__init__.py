@@ -1,1 +1,1 @@
-
+"""YAML route files: load, schema, lint, placeholders."""

@@ -1,1 +1,1 @@
-
+"""The Ségur volets: transmissions, rules, receipts."""

@@ -1,1 +1,1 @@
-
+"""The durable store behind channels: protocol, SQLite, in-memory twin."""

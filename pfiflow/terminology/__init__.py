@@ -1,1 +1,1 @@
-
+"""French health value sets (JDV, ASS), as dated data."""

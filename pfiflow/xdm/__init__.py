@@ -1,1 +1,1 @@
-
+"""IHE XDM archives: pack and unpack."""
