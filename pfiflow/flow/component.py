@@ -1,0 +1,188 @@
+"""Components: what a route file can name. Built-ins and an integrator's own register the same way.
+
+A component is found through the entry-point group `pfiflow.components`; each entry point names a tuple of
+`Component` and `BodyType` values. `Registry` is a plain value: two engines in one process may use two registries.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from attrs import field, frozen
+
+from pfiflow.errors import ConfigError
+from pfiflow.flow.exchange import Exchange
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "BodyType",
+    "Component",
+    "NoOptions",
+    "Processor",
+    "Receipt",
+    "Receive",
+    "Registry",
+    "Sink",
+    "Source",
+]
+
+ENTRY_POINT_GROUP = "pfiflow.components"
+
+T = TypeVar("T")
+
+Processor = Callable[[Exchange[Any]], Exchange[Any] | Awaitable[Exchange[Any]]]
+"""One responsibility: takes an exchange, returns a new one. Raises Rejected, Deferred, or anything else (a defect)."""
+
+
+@frozen
+class Receipt:
+    """What became of an exchange that a source handed in.
+
+    `duplicate` is None for a first copy; otherwise `"same"` (same identity and content: answer as the first time)
+    or `"other"` (same identity, other content: refuse).
+    """
+
+    exchange: Exchange[Any]
+    duplicate: Literal["same", "other"] | None = None
+
+
+class Receive(Protocol):
+    """How a source hands an exchange to its route. Returns once the unit of work is durable, never before.
+
+    Raises Rejected (permanent refusal), Deferred (temporary: overload, full disk, stopping), or the defect itself.
+    """
+
+    async def __call__(self, exchange: Exchange[Any], /) -> Receipt: ...
+
+
+class Source(Protocol):
+    """Lets exchanges in. The only code, with sinks, that does I/O.
+
+    `run` opens what it needs, calls `started()` with a human-readable address once it accepts, and serves until
+    cancelled. It acknowledges to its peer only after `receive` has returned. `stop_accepting` is called first on a
+    drain: no new exchange after it; those in flight finish, then `run` is cancelled.
+    """
+
+    async def run(self, receive: Receive, started: Callable[[str], None]) -> None: ...
+    async def stop_accepting(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Sends one exchange outside. Returns the exchange, with notes and headers about the outcome.
+
+    Raises Deferred (nothing lost, try again; its headers are kept for the next attempt) or Rejected (permanent).
+    `aclose` is called once, when the engine stops.
+    """
+
+    async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]: ...
+    async def aclose(self) -> None: ...
+
+
+@frozen
+class NoOptions:
+    """Options of a component that has none."""
+
+
+@frozen
+class Component:
+    """One name usable in a route file.
+
+    Attributes:
+        name: kebab-case, e.g. `mllp-in`.
+        kind: source, sink or processor.
+        options: the options class (see `options.py`).
+        build: makes the source, sink or processor from an options instance. Called once per use in a route,
+            at engine start; it does no I/O.
+        doc: what it is for, one or two sentences.
+        accepts: body type of the exchange that comes in (object: any). Ignored for a source.
+        gives: body type of the exchange that goes out (object: the same as came in). Ignored for a sink whose
+            exchange is unchanged.
+        threaded: a processor whose work is long (milliseconds) and releases the GIL: the engine runs it in a thread.
+        sets: header names that it sets, for lint and documentation.
+        binds: for a source: the (host, port) it will listen on, from its options, for lint.
+    """
+
+    name: str
+    kind: Literal["source", "sink", "processor"]
+    build: Callable[[Any], Any]
+    doc: str
+    options: type = NoOptions
+    accepts: type = object
+    gives: type = object
+    threaded: bool = False
+    sets: tuple[str, ...] = ()
+    binds: Callable[[Any], str | None] = field(default=lambda _options: None)
+
+
+@frozen
+class BodyType(Generic[T]):
+    """A type of body that may cross a channel or be looked into by an expression.
+
+    `encode`/`decode` make it durable: decode(encode(x)) is x for every purpose. `view` gives small values (str, bool,
+    int, lists and maps of them) to expressions, under `body`; never documents. `keep` says that a decoded value may
+    be reused for a message whose bytes are the same.
+    """
+
+    name: str
+    type: type[T]
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
+    view: Callable[[T], Mapping[str, object]] = field(default=lambda _body: {})
+
+
+def _identity(data: bytes) -> bytes:
+    return data
+
+
+BYTES: BodyType[bytes] = BodyType("bytes", bytes, _identity, _identity)
+"""The body type that every registry knows."""
+
+
+@frozen
+class Registry:
+    """The components and body types that an engine and its route files know. Immutable."""
+
+    components: Mapping[str, Component]
+    body_types: Mapping[str, BodyType[Any]]
+
+    @classmethod
+    def of(cls, *items: Component | BodyType[Any]) -> Registry:
+        """A registry of exactly these (and `bytes`). Raises ConfigError when a name occurs twice."""
+        components: dict[str, Component] = {}
+        body_types: dict[str, BodyType[Any]] = {BYTES.name: BYTES}
+        for item in items:
+            known: dict[str, Any] = components if isinstance(item, Component) else body_types
+            if item.name in known:
+                raise ConfigError(f"component name {item.name!r} is registered twice", code="component")
+            known[item.name] = item
+        return cls(components, body_types)
+
+    @classmethod
+    def installed(cls, *more: Component | BodyType[Any]) -> Registry:
+        """Everything installed under the entry-point group `pfiflow.components`, built-ins included, and `more`."""
+        items: list[Component | BodyType[Any]] = []
+        for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+            loaded: Iterable[Component | BodyType[Any]] = entry_point.load()
+            items.extend(loaded)
+        return cls.of(*items, *more)
+
+    def component(self, name: str, kind: str | None = None) -> Component:
+        """The component of that name (and kind). Raises ConfigError with the nearest known name."""
+        found = self.components.get(name)
+        if found is not None and kind in {None, found.kind}:
+            return found
+        names = [c.name for c in self.components.values() if kind in {None, c.kind}]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(names))}."
+        raise ConfigError(f"unknown {kind or 'component'} {name!r}.", code="component", hint=hint)
+
+    def body_type_of(self, body: object) -> BodyType[Any]:
+        """The body type of this value. Raises TypeError when none is registered for it."""
+        for body_type in self.body_types.values():
+            if type(body) is body_type.type:
+                return body_type
+        msg = f"no body type is registered for {type(body).__qualname__}; it cannot cross a channel"
+        raise TypeError(msg)

@@ -1,0 +1,284 @@
+"""The store's contract: what an engine and an operator ask of it, in values. Two implementations keep it
+(`sqlite.py`, `memory.py`) and one conformance suite tests both.
+
+Promises:
+
+* `commit` returns only when the whole unit of work is durable (fsync included), and is atomic: all of it or nothing.
+* Order is by sequence number, never by clock. A channel is FIFO per key: the messages of one (channel, key) form a
+  **lane**; a lane is worked by one claim at a time, oldest message first; a message that waits for its retry holds its
+  lane alone.
+* A payload is stored once by content hash, however many messages refer to it, and goes when nothing refers to it.
+* A dead letter leaves its lane (the next message may go) and keeps its payload until an operator or the retention
+  removes it.
+* Nothing unfinished is ever purged.
+
+Times are POSIX seconds given by the caller: the store reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from attrs import field, frozen
+
+from pfiflow.errors import PfiflowError
+
+__all__ = [
+    "ChannelStatus",
+    "Claim",
+    "Dead",
+    "Done",
+    "DuplicateKeyError",
+    "Enqueue",
+    "JournalEntry",
+    "LedgerEntry",
+    "Message",
+    "MessageSummary",
+    "Purged",
+    "Retry",
+    "State",
+    "Store",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "UnitOfWork",
+]
+
+State = Literal["waiting", "done", "dead"]
+
+
+class StoreError(PfiflowError):
+    """The store cannot do what was asked (I/O error, wrong schema version…). Nothing of the unit of work was kept."""
+
+
+class StoreLockedError(StoreError):
+    """Another process runs on this store."""
+
+
+class StoreFullError(StoreError):
+    """No space left on the device. Nothing of the unit of work was kept; it may succeed later."""
+
+
+class DuplicateKeyError(StoreError):
+    """A ledger key of the unit of work is there already; nothing of the unit of work was kept."""
+
+    def __init__(self, entry: LedgerEntry) -> None:
+        super().__init__(f"ledger key already recorded in scope {entry.scope!r}")
+        self.entry = entry  # the one that was there first
+
+
+@frozen
+class Enqueue:
+    """One message to put into a channel."""
+
+    channel: str
+    key: str
+    exchange_id: str
+    body_type: str
+    payload: bytes
+    headers: Mapping[str, str] = field(factory=dict)
+    origin: str = ""
+    received: float = 0.0  # Exchange.received
+    due: float = 0.0  # not before
+
+
+@frozen
+class LedgerEntry:
+    """An idempotency key: (scope, key) is unique until `expires`; `digest` tells same content from other content."""
+
+    scope: str
+    key: str
+    digest: bytes
+    exchange_id: str
+    expires: float
+
+
+@frozen
+class JournalEntry:
+    """One line of the journal. Facts are ids, counts and codes."""
+
+    at: float
+    exchange_id: str
+    route: str
+    event: str
+    facts: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
+class Done:
+    """The message was dealt with. Ledger entries of the same unit of work belong to it: a replay removes them."""
+
+    sequence: int
+
+
+@frozen
+class Retry:
+    """The message waits until `due`. `headers` are merged into the stored ones."""
+
+    sequence: int
+    due: float
+    cause: str
+    headers: Mapping[str, str] = field(factory=dict)
+    defect: bool = False  # an unexpected exception rather than a temporary refusal: counted in `Message.defects`
+
+
+@frozen
+class Dead:
+    """The message is given up: permanently refused, too many attempts, or unreadable."""
+
+    sequence: int
+    cause: str
+    detail: str = ""  # problems, or a traceback
+
+
+@frozen
+class UnitOfWork:
+    """What one exchange changes, committed atomically."""
+
+    settle: Done | Retry | Dead | None = None
+    enqueue: tuple[Enqueue, ...] = ()
+    ledger: tuple[LedgerEntry, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    at: float = 0.0  # now
+
+
+@frozen
+class Message:
+    """A message claimed for delivery. `attempts` and `defects` count the attempts that have failed so far."""
+
+    sequence: int
+    channel: str
+    key: str
+    exchange_id: str
+    body_type: str
+    payload: bytes
+    headers: Mapping[str, str]
+    origin: str
+    received: float
+    enqueued: float
+    attempts: int
+    defects: int
+
+
+@frozen
+class Claim:
+    """A lane held by one worker, and its head. `token` proves the lease."""
+
+    channel: str
+    key: str
+    token: int
+    message: Message
+
+
+@frozen
+class MessageSummary:
+    """What an operator sees of a message: no payload."""
+
+    sequence: int
+    channel: str
+    key: str
+    exchange_id: str
+    state: State
+    body_type: str
+    size: int  # payload bytes
+    headers: Mapping[str, str]
+    origin: str
+    received: float
+    enqueued: float
+    due: float
+    attempts: int
+    defects: int
+    cause: str
+    detail: str
+
+
+@frozen
+class ChannelStatus:
+    """Counts of one channel."""
+
+    channel: str
+    held: bool
+    waiting: int
+    dead: int
+    done: int
+    oldest: float | None  # `enqueued` of the oldest waiting message
+
+
+@frozen
+class Purged:
+    """What a purge removed."""
+
+    messages: int
+    payloads: int
+    payload_bytes: int
+    journal: int
+    ledger: int
+
+
+class Store(Protocol):
+    """See the module's promises. Every method may raise StoreError."""
+
+    async def open(self) -> None:
+        """Open, migrate the schema, recover. Raises StoreLockedError when another process runs on it."""
+
+    async def aclose(self) -> None:
+        """Finish what is queued for commit, then close."""
+
+    async def commit(self, unit: UnitOfWork) -> tuple[int, ...]:
+        """Make the unit durable; gives the sequence numbers of its `enqueue`, in order.
+
+        Raises DuplicateKeyError, StoreFullError, StoreError; then nothing of it is kept. Once called it completes even
+        if the caller is cancelled.
+        """
+
+    async def claim(self, channel: str, *, now: float) -> Claim | None:
+        """Take the lane of this channel whose due head is oldest, or None (nothing due, all leased, or held)."""
+
+    async def next(self, claim: Claim, *, now: float) -> Claim | None:
+        """After the head was settled: the same lane with its next due message, or None; then the lane is released."""
+
+    async def release(self, claim: Claim) -> None:
+        """Give the lane back without settling its head (the worker stops)."""
+
+    async def wait(self, channel: str, *, timeout: float) -> None:
+        """Return when something may have become claimable in this channel, or after `timeout` seconds."""
+
+    async def next_due(self, channel: str) -> float | None:
+        """When the earliest unleased lane of this channel is due, None when there is none."""
+
+    async def find_ledger(self, scope: str, key: str, *, now: float) -> LedgerEntry | None:
+        """The unexpired ledger entry, or None. A hint only: `commit` decides."""
+
+    async def declare_channels(self, names: Mapping[str, bool]) -> None:
+        """Make these channels known, with their initial hold switch; an operator's hold or release survives."""
+
+    # -- what operators ask ---------------------------------------------------------------------------------------
+
+    async def channels(self) -> Sequence[ChannelStatus]:
+        """Every known channel."""
+
+    async def messages(
+        self, *, channel: str | None = None, state: State | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[MessageSummary]:
+        """Messages by sequence number."""
+
+    async def message(self, sequence: int) -> tuple[MessageSummary, bytes] | None:
+        """One message with its payload."""
+
+    async def journal(
+        self, *, exchange_id: str | None = None, after: int = 0, limit: int = 1000
+    ) -> Sequence[JournalEntry]:
+        """Journal lines, oldest first; for an exchange id, those of its parts (`<id>.…`) as well."""
+
+    async def replay(self, sequence: int, *, now: float) -> None:
+        """Make a dead or done message wait again, due now, with its attempts reset; its ledger rows are removed."""
+
+    async def discard(self, sequence: int, *, now: float) -> None:
+        """Mark a dead message done, by an operator's decision."""
+
+    async def set_hold(self, channel: str, *, hold: bool) -> None:
+        """Hold or release a channel."""
+
+    async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
+        """Remove finished messages, journal and expired ledger rows older than these; never anything unfinished."""
