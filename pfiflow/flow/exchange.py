@@ -14,6 +14,10 @@ T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
 
 
+def _read_only(facts: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(facts))
+
+
 @frozen
 class Note:
     """One fact for the journal: what happened (`event`, a short kebab-case word) and its details.
@@ -22,7 +26,7 @@ class Note:
     """
 
     event: str
-    facts: Mapping[str, str] = field(factory=dict, converter=MappingProxyType)
+    facts: Mapping[str, str] = field(default=MappingProxyType({}), converter=_read_only)
 
 
 @frozen(slots=True)
@@ -59,6 +63,6 @@ class Exchange(Generic[T_co]):
         return evolve(self, notes=(*self.notes, note))
 
     def part(self, number: int, body: U) -> Exchange[U]:
-        """Part `number` (from 1) of this exchange, with an id derived from it, so that it is the same on every attempt."""
+        """Part `number` (from 1) of this exchange, with an id derived from it, the same on every attempt."""
         changed: Any = evolve(self, id=f"{self.id}.{number}", body=body, notes=())  # type: ignore[arg-type]
         return changed  # type: ignore[no-any-return]

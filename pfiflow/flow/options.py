@@ -1,4 +1,4 @@
-"""The option specification: one typed declaration per component feeds schema, lint, defaults, secrets, docs, scaffolding.
+"""The option specification: one typed declaration per component feeds schema, lint, defaults, secrets, docs.
 
 An options class is a frozen attrs class whose fields are made with `option(...)`:
 

@@ -376,9 +376,7 @@ class ChannelSpec:
         doc="Ordering key: messages with the same key are delivered one at a time, in order. Unset: the exchange id.",
         example="body.patient.key",
     )
-    hold: bool = option(
-        default=False, doc="Start held: messages wait until an operator releases the channel.", example=True
-    )
+    hold: bool = option(default=False, doc="Start held: messages wait until an operator releases it.", example=True)
     workers: int = option(default=4, doc="Lanes worked on at the same time.", example=4)
     redelivery: Redelivery = option(default=Redelivery(), doc="When a deferred message is tried again.")
     max_waiting: int | None = option(
