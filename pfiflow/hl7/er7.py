@@ -3,7 +3,7 @@ r"""Lazy ER7 reader: a message is its bytes and the places where its segments be
 A field of 50 MB of base64 is sliced once (`Segment.component`), never decoded, never split. Reading follows HL7 2.5/2.6
 chapter 2: MSH-1 and MSH-2 say the separators, MSH-18 the character set.
 
-Segment ends. CR is the terminator of HL7; CR LF and, in a message without any CR, LF are accepted for files. A LF inside
+Segment ends. CR is the terminator of HL7; CR LF and, in a message without any CR, LF are accepted for files. A LF in
 a value of a CR message is data, unless what follows looks like a segment: then the ends are mixed and the message is
 refused rather than read in one of two ways. Blank lines are skipped. A UTF-8 byte order mark before MSH is skipped too.
 
@@ -215,7 +215,7 @@ class Message:
     def get(self, path: str) -> str:
         """Value at `MSH-9.2`, `PID-3[2].4.2` (second repetition), `OBX[3]-5.5` (third OBX), "" when absent.
 
-        Decoded and unescaped. Whatever the path leaves out is 1: `PID-3` is the first subcomponent of its first component.
+        Decoded and unescaped. Whatever the path leaves out is 1: `PID-3` is the first value in it.
 
         Raises:
             ValueError: the path is malformed (a defect of the caller).

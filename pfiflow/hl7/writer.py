@@ -7,7 +7,7 @@ r"""ER7 writer: segments as field number → value, joined once.
 
 `str` values are escaped (`pfiflow.hl7.separators.escape`): whatever a value holds, it stays one value. `bytes` values
 are taken as written, uncopied until the one join: base64 of 50 MB, or a field mirrored from a message with the same
-separators. A tuple holds components, a tuple in it subcomponents, a list repetitions. Trailing empty values are left out
+separators. A tuple holds components, a tuple in it subcomponents, a list repetitions. Trailing empty values are dropped
 at every level.
 """
 
