@@ -53,6 +53,7 @@ MAX_REPETITIONS = 1_000
 """Repetitions of one field."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FORBIDDEN = (b"\0", b"\x0b", b"\x1c")  # no text, and no MLLP frame can carry VT and FS on
 _LINE_FEED = 0x0A
 _HEADERS = frozenset({"MSH", "BHS", "FHS"})
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
@@ -305,8 +306,11 @@ def _separators(data: bytes, begin: int) -> Separators:
 
 
 def _refuse_ambiguity(data: bytes, begin: int, separators: Separators) -> None:
-    if b"\0" in data:
-        raise MessageError(Problem("102", "a NUL byte: send text in the character set of MSH-18", location="MSH"))
+    for control in _FORBIDDEN:
+        if control in data:
+            raise MessageError(
+                Problem("102", f"control character 0x{control[0]:02X}: send text, escape what is none", location="MSH")
+            )
     if b"\n" in data and b"\r" in data:
         mixed = re.compile(rb"(?<!\r)\n[A-Z][A-Z0-9]{2}" + re.escape(separators.field))
         if mixed.search(data, begin):
