@@ -147,6 +147,11 @@ class Registry:
 
     components: Mapping[str, Component]
     body_types: Mapping[str, BodyType[Any]]
+    _by_type: Mapping[type, BodyType[Any]] = field(init=False, repr=False, eq=False)
+
+    @_by_type.default
+    def _index(self) -> Mapping[type, BodyType[Any]]:
+        return {body_type.type: body_type for body_type in self.body_types.values()}
 
     @classmethod
     def of(cls, *items: Component | BodyType[Any]) -> Registry:
@@ -181,8 +186,8 @@ class Registry:
 
     def body_type_of(self, body: object) -> BodyType[Any]:
         """The body type of this value. Raises TypeError when none is registered for it."""
-        for body_type in self.body_types.values():
-            if type(body) is body_type.type:
-                return body_type
-        msg = f"no body type is registered for {type(body).__qualname__}; it cannot cross a channel"
-        raise TypeError(msg)
+        try:
+            return self._by_type[type(body)]
+        except KeyError:
+            msg = f"no body type is registered for {type(body).__qualname__}; it cannot cross a channel"
+            raise TypeError(msg) from None

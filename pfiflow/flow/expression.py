@@ -6,7 +6,7 @@ An expression sees `body` (the view that its body type declares), `headers`, `id
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import cel
@@ -58,8 +58,8 @@ class Expression:
     def __hash__(self) -> int:
         return hash(self.text)
 
-    def evaluate(self, exchange: Exchange[Any], view: Mapping[str, object] | None = None) -> Any:
-        """The value for this exchange; `view` is what `body` shows (see `BodyType.view`).
+    def evaluate(self, exchange: Exchange[Any], view: Callable[[Any], Mapping[str, object]] | None = None) -> Any:
+        """The value for this exchange; `view` makes what `body` shows (see `BodyType.view`), only when it is asked for.
 
         Raises KeyError for a header or a field that is not there (`has(headers.x)` asks), TypeError for mixed types.
         """
@@ -69,5 +69,5 @@ class Expression:
             "origin": exchange.origin,
         }
         if self._needs_body:
-            context["body"] = dict(view) if view is not None else {}
+            context["body"] = {} if view is None else view(exchange.body)
         return self._program.execute(context)

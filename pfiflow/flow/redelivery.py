@@ -43,7 +43,7 @@ class Redelivery:
             return min(max(retry_after, 0.0), self.max_delay)
         exponent = min(attempts - 1, 64)
         wait = min(self.max_delay, self.initial_delay * self.factor**exponent)
-        spread = (rng or _RANDOM).uniform(-self.jitter, self.jitter)  # type: ignore[union-attr]
+        spread = (rng or _RANDOM).uniform(-self.jitter, self.jitter)
         return max(0.0, wait * (1 + spread))
 
     def gives_up(self, attempts: int, age: float) -> bool:

@@ -13,6 +13,7 @@ The DSL reads like the picture of the route:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from attrs import evolve, field, frozen
@@ -27,6 +28,7 @@ __all__ = [
     "ChannelSpec",
     "Choice",
     "Delay",
+    "EngineOptions",
     "Enrich",
     "Filter",
     "FlowDefinition",
@@ -38,10 +40,12 @@ __all__ = [
     "Place",
     "Predicate",
     "Process",
+    "Retention",
     "Route",
     "SetHeader",
     "Split",
     "Step",
+    "StoreOptions",
     "Throttle",
     "ToChannel",
     "ToEndpoint",
@@ -386,8 +390,60 @@ class ChannelSpec:
 
 
 @frozen
+class Retention:
+    """How long finished things are kept. What is unfinished is kept for ever."""
+
+    done: Duration = option(
+        default=Duration(7 * 86400.0), doc="Messages dealt with, and their documents.", example="7d"
+    )
+    dead: Duration = option(default=Duration(90 * 86400.0), doc="Dead letters.", example="90d")
+    journal: Duration = option(default=Duration(180 * 86400.0), doc="Journal lines.", example="180d")
+
+
+@frozen
+class StoreOptions:
+    """Where messages are kept."""
+
+    path: Path = option(
+        default=Path("pfiflow.db"), doc="The embedded store's file.", example="/var/lib/pfiflow/pfiflow.db"
+    )
+    retention: Retention = option(default=Retention(), doc="How long finished things are kept.")
+
+
+@frozen
+class EngineOptions:
+    """Limits of one engine."""
+
+    drain: Duration = option(
+        default=Duration(30.0),
+        doc="On SIGTERM, time given to what is in flight before it is left for the next start.",
+        example="30s",
+    )
+    max_in_flight: int = option(
+        default=64,
+        doc="Exchanges that sources may have in flight at once; beyond it they wait, then are deferred (AR).",
+        example=64,
+    )
+    admission: Duration = option(
+        default=Duration(10.0),
+        doc="How long a source's exchange waits for a free place before it is deferred.",
+        example="10s",
+    )
+    threads: int | None = option(
+        default=None, doc="Threads for long processors; unset: one a processor core.", example=4
+    )
+    start_timeout: Duration = option(
+        default=Duration(10.0),
+        doc="How long a start waits for every source to accept before it says so.",
+        example="10s",
+    )
+
+
+@frozen
 class FlowDefinition:
     """Everything an engine runs: routes, channels by name, and the store's options."""
 
     routes: tuple[Route, ...]
     channels: Mapping[str, ChannelSpec] = field(factory=dict)
+    store: StoreOptions = StoreOptions()
+    engine: EngineOptions = EngineOptions()

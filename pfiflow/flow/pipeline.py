@@ -1,0 +1,355 @@
+"""Compiles the steps of a route into one coroutine function, and keeps what an exchange changes in a `Work`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import logging
+import string
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, assert_never
+
+import anyio
+import anyio.to_thread
+from attrs import define, evolve, field
+
+from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
+from pfiflow.flow import route as r
+from pfiflow.flow.clock import Clock
+from pfiflow.flow.component import BodyType, Component, Registry, Sink
+from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.expression import Expression
+from pfiflow.flow.options import Duration
+from pfiflow.store.api import Enqueue, JournalEntry, LedgerEntry, Store
+
+__all__ = ["Compiler", "Ended", "Pipeline", "SeenBefore", "Work"]
+
+logger = logging.getLogger("pfiflow.route")
+
+AnyExchange: TypeAlias = Exchange[Any]
+
+
+class Ended(Exception):
+    """The exchange ends here, successfully."""
+
+
+class SeenBefore(Exception):
+    """The exchange carries a key recorded before; `kind` says whether the content is the same."""
+
+    def __init__(self, kind: Literal["same", "other"]) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+@define
+class Work:
+    """What one exchange changes in the store, collected while it goes through its route; committed at once."""
+
+    route: str
+    now: float
+    enqueue: list[Enqueue] = field(factory=list)
+    ledger: list[LedgerEntry] = field(factory=list)
+    journal: list[JournalEntry] = field(factory=list)
+
+    def record(self, exchange: AnyExchange) -> AnyExchange:
+        """Move the exchange's notes into the journal."""
+        if not exchange.notes:
+            return exchange
+        for note in exchange.notes:
+            self.journal.append(JournalEntry(self.now, exchange.id, self.route, note.event, note.facts))
+        return evolve(exchange, notes=())
+
+
+Pipeline: TypeAlias = Callable[[AnyExchange, Work], Awaitable[AnyExchange]]
+"""Takes an exchange through compiled steps. Raises Rejected, Deferred, Ended, SeenBefore, or a defect."""
+
+
+@define
+class Compiler:
+    """Turns steps into pipelines for one engine. Every name is resolved here, so that running meets no unknown one."""
+
+    registry: Registry
+    channels: Mapping[str, r.ChannelSpec]
+    store: Store
+    clock: Clock
+    threads: anyio.CapacityLimiter
+    full: set[str] = field(factory=set)  # channels over their max_waiting, kept up to date by the engine
+    sinks: list[Sink] = field(factory=list)
+    _shared: dict[tuple[str, Any], Sink] = field(factory=dict)
+
+    def compile(self, route: str, steps: Sequence[r.Step]) -> Pipeline:
+        """One pipeline for these steps. Raises ConfigError for unknown components or channels."""
+        compiled = tuple(self._step(route, step) for step in steps)
+
+        async def pipeline(exchange: AnyExchange, work: Work) -> AnyExchange:
+            for step in compiled:
+                exchange = await step(exchange, work)
+            return exchange
+
+        return pipeline
+
+    def body_type(self, name: str) -> BodyType[Any]:
+        """The registered body type of that name. Raises Rejected: the message cannot be read."""
+        try:
+            return self.registry.body_types[name]
+        except KeyError:
+            problem = Problem("207", f"body type {name!r} is not registered; install the plugin that declares it")
+            raise Rejected(problem) from None
+
+    def enqueue(self, channel: str, exchange: AnyExchange) -> Enqueue:
+        """The message that puts this exchange into a channel. Raises Deferred when the channel is full."""
+        if channel in self.full:
+            raise Deferred(f"channel {channel!r} is full (its max-waiting is reached)")
+        spec = self.channels[channel]
+        body_type = self.registry.body_type_of(exchange.body)
+        key = exchange.id if spec.key is None else str(self._value(spec.key, exchange))
+        return Enqueue(
+            channel=channel,
+            key=key,
+            exchange_id=exchange.id,
+            body_type=body_type.name,
+            payload=body_type.encode(exchange.body),
+            headers=exchange.headers,
+            origin=exchange.origin,
+            received=exchange.received,
+        )
+
+    # -- one method a step -----------------------------------------------------------------------------------------
+
+    def _step(self, route: str, step: r.Step) -> Pipeline:
+        match step:
+            case r.Process():
+                return self._process(step)
+            case r.Choice():
+                return self._choice(route, step)
+            case r.Filter():
+                return self._filter(step)
+            case r.Split():
+                return self._split(route, step)
+            case r.Multicast():
+                return self._multicast(route, step)
+            case r.WireTap() | r.ToChannel():
+                return self._to_channel(step)
+            case r.Enrich():
+                return self._enrich(route, step)
+            case r.SetHeader():
+                return self._set_header(step)
+            case r.Validate():
+                return self._validate(step)
+            case r.Idempotent():
+                return self._idempotent(route, step)
+            case r.Throttle():
+                return self._throttle(step)
+            case r.Delay():
+                return self._delay(step.duration)
+            case r.Log():
+                return self._log(route, step)
+            case r.ToEndpoint():
+                return self._to_endpoint(step)
+            case _:
+                assert_never(step)
+
+    def _process(self, step: r.Process) -> Pipeline:
+        component: Component | None = None
+        function: Callable[[AnyExchange], Any]
+        if isinstance(step.processor, str):
+            component = self.registry.component(step.processor, "processor")
+            function = component.build(step.options)
+        else:
+            function = step.processor
+        threaded = component is not None and component.threaded
+
+        async def process(exchange: AnyExchange, work: Work) -> AnyExchange:
+            if threaded:
+                result = await anyio.to_thread.run_sync(function, exchange, limiter=self.threads)
+            else:
+                result = function(exchange)
+                if inspect.isawaitable(result):
+                    result = await result
+            return work.record(result)
+
+        return process
+
+    def _choice(self, route: str, step: r.Choice) -> Pipeline:
+        whens = tuple((branch.condition, self.compile(route, branch.steps)) for branch in step.whens)
+        otherwise = self.compile(route, step.otherwise)
+
+        async def choice(exchange: AnyExchange, work: Work) -> AnyExchange:
+            for condition, pipeline in whens:
+                if self._holds(condition, exchange):
+                    return await pipeline(exchange, work)
+            return await otherwise(exchange, work)
+
+        return choice
+
+    def _filter(self, step: r.Filter) -> Pipeline:
+        async def filtered(exchange: AnyExchange, work: Work) -> AnyExchange:
+            if self._holds(step.condition, exchange):
+                return exchange
+            work.record(exchange.with_note("filtered"))
+            raise Ended
+
+        return filtered
+
+    def _split(self, route: str, step: r.Split) -> Pipeline:
+        pipeline = self.compile(route, step.steps)
+
+        async def split(exchange: AnyExchange, work: Work) -> AnyExchange:
+            parts = tuple(exchange.body)
+            for number, body in enumerate(parts, 1):
+                headers = {"split-index": str(number), "split-size": str(len(parts))}
+                await _branch(pipeline, exchange.part(number, body).with_headers(headers), work)
+            return exchange
+
+        return split
+
+    def _multicast(self, route: str, step: r.Multicast) -> Pipeline:
+        branches = tuple(self.compile(route, branch) for branch in step.branches)
+
+        async def multicast(exchange: AnyExchange, work: Work) -> AnyExchange:
+            for pipeline in branches:
+                await _branch(pipeline, exchange, work)
+            return exchange
+
+        return multicast
+
+    def _to_channel(self, step: r.ToChannel | r.WireTap) -> Pipeline:
+        channel = step.channel
+        if channel not in self.channels:
+            raise ConfigError(f"unknown channel {channel!r}; declare it under `channels`", code="channel")
+
+        async def to_channel(exchange: AnyExchange, work: Work) -> AnyExchange:
+            work.enqueue.append(self.enqueue(channel, exchange))
+            return exchange
+
+        return to_channel
+
+    def _enrich(self, route: str, step: r.Enrich) -> Pipeline:
+        pipeline = self.compile(route, step.steps)
+
+        async def enrich(exchange: AnyExchange, work: Work) -> AnyExchange:
+            result = await pipeline(exchange, work)
+            return exchange.with_headers(
+                {name: result.headers[name] for name in step.headers if name in result.headers}
+            )
+
+        return enrich
+
+    def _set_header(self, step: r.SetHeader) -> Pipeline:
+        async def set_header(exchange: AnyExchange, _work: Work) -> AnyExchange:
+            values = {name: _text(self._value(value, exchange)) for name, value in step.headers.items()}
+            return exchange.with_headers(values)
+
+        return set_header
+
+    def _validate(self, step: r.Validate) -> Pipeline:
+        problem = Problem(step.code, step.message)
+
+        async def validate(exchange: AnyExchange, _work: Work) -> AnyExchange:
+            if not self._holds(step.condition, exchange):
+                raise Rejected(problem)
+            return exchange
+
+        return validate
+
+    def _idempotent(self, route: str, step: r.Idempotent) -> Pipeline:
+        scope = step.scope or route
+
+        async def idempotent(exchange: AnyExchange, work: Work) -> AnyExchange:
+            key = _text(self._value(step.key, exchange))
+            encoded = self.registry.body_type_of(exchange.body).encode(exchange.body)
+            digest = hashlib.sha256(encoded).digest()
+            known = await self.store.find_ledger(scope, key, now=work.now)
+            if known is not None:
+                raise SeenBefore("same" if known.digest == digest else "other")
+            work.ledger.append(LedgerEntry(scope, key, digest, exchange.id, work.now + step.retention))
+            return exchange
+
+        return idempotent
+
+    def _throttle(self, step: r.Throttle) -> Pipeline:
+        interval = step.per / step.rate
+        free_at = 0.0  # the earliest time at which the next exchange may pass
+
+        async def throttle(exchange: AnyExchange, _work: Work) -> AnyExchange:
+            nonlocal free_at
+            now = self.clock.now()
+            start = max(now, free_at)
+            free_at = start + interval
+            if start > now:
+                await self.clock.sleep(start - now)
+            return exchange
+
+        return throttle
+
+    def _delay(self, duration: Duration) -> Pipeline:
+        async def delay(exchange: AnyExchange, _work: Work) -> AnyExchange:
+            await self.clock.sleep(duration)
+            return exchange
+
+        return delay
+
+    def _log(self, route: str, step: r.Log) -> Pipeline:
+        level = logging.getLevelNamesMapping()[step.level.upper()]
+        fields = [(literal, name) for literal, name, _spec, _conversion in string.Formatter().parse(step.message)]
+
+        async def log(exchange: AnyExchange, _work: Work) -> AnyExchange:
+            if logger.isEnabledFor(level):
+                parts = [literal + ("" if name is None else exchange.headers.get(name, "")) for literal, name in fields]
+                logger.log(level, "%s", "".join(parts), extra={"exchange": exchange.id, "route": route})
+            return exchange
+
+        return log
+
+    def _to_endpoint(self, step: r.ToEndpoint) -> Pipeline:
+        component = self.registry.component(step.sink, "sink")
+        sink = self._sink(component, step.options)
+
+        async def to_endpoint(exchange: AnyExchange, work: Work) -> AnyExchange:
+            return work.record(await sink.send(exchange))
+
+        return to_endpoint
+
+    def _sink(self, component: Component, options: Any) -> Sink:
+        """One sink per distinct options: routes that name the same endpoint share its connections."""
+        shared = (component.name, options)
+        try:
+            if shared in self._shared:
+                return self._shared[shared]
+        except TypeError:  # options that cannot be hashed are not shared
+            sink: Sink = component.build(options)
+            self.sinks.append(sink)
+            return sink
+        sink = self._shared[shared] = component.build(options)
+        self.sinks.append(sink)
+        return sink
+
+    # -- values ----------------------------------------------------------------------------------------------------
+
+    def _value(self, value: r.Predicate, exchange: AnyExchange) -> Any:
+        if isinstance(value, Expression):
+            return value.evaluate(exchange, self._view)
+        return value(exchange)
+
+    def _view(self, body: object) -> Mapping[str, object]:
+        return self.registry.body_type_of(body).view(body)
+
+    def _holds(self, condition: r.Predicate, exchange: AnyExchange) -> bool:
+        result = self._value(condition, exchange)
+        if not isinstance(result, bool):
+            msg = f"condition {condition!r} gave {type(result).__name__}, not a boolean"
+            raise TypeError(msg)
+        return result
+
+
+async def _branch(pipeline: Pipeline, exchange: AnyExchange, work: Work) -> None:
+    """Run a branch whose end by a filter does not end the exchange that it was taken from."""
+    with contextlib.suppress(Ended):
+        await pipeline(exchange, work)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
