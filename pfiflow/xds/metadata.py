@@ -33,7 +33,11 @@ class Author:
 
 @frozen
 class DocumentEntry:
-    """One document's metadata. Times are DTM digits in UTC; `hash` is SHA-1 hex of exactly `size` bytes."""
+    """One document's metadata. Times are DTM digits in UTC; `hash` is SHA-1 hex of exactly `size` bytes.
+
+    In an entry that somebody else wrote, an attribute may be missing: "" for a string, a `CodedValue` without code,
+    () for a list, -1 for `size`.
+    """
 
     entry_uuid: str  # urn:uuid:…, or a symbolic id
     unique_id: str
@@ -89,6 +93,7 @@ class SubmissionSet:
     intended_recipients: tuple[str, ...] = ()  # XON|XCN|XTN
     entries: tuple[DocumentEntry, ...] = ()
     associations: tuple[Association, ...] = field(default=())
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()  # extra metadata slots: (name, values), in order
 
 
 Action = Literal["", "C", "D"]
