@@ -8,6 +8,7 @@ so an unknown one is left out; only `formatCode` has a fallback that a text name
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -74,6 +75,7 @@ _CONTENT_TYPES: Mapping[str, CodedValue] = MappingProxyType(
 _LONGEST_TITLE: Final = 128  # ITI TF-3 §4.2.3.2.25
 _GENDERS: Mapping[str, str] = MappingProxyType({"M": "M", "F": "F", "U": "U", "UN": "O"})
 _OURS: Final = UUID("5d2b5c56-6a0c-5d0f-9b0a-6f1f6a3f5b7e")  # the namespace of the ids that pfiflow derives
+_OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
 _NOTHING: Final = CodedValue("", "")
 
 
@@ -209,13 +211,12 @@ def replacement(entry_uuid: str, *, replaced_entry_uuid: str = "", replaced_uniq
     The target is the replaced **entryUUID**. The CDA carries only the uniqueId of what it replaces: for the DMP, ask
     the registry (ITI-18); for XDM, where entry ids are ours, `entry_uuid_of(replaced uniqueId)` is the id that the
     first archive carried. When neither is known, the uniqueId itself is the target: `urn:oid:<root>` for a bare OID,
-    which is a URN as the attribute wants it, else `root^extension` as it stands.
+    which is a URN as the attribute wants it, anything else as it stands.
     """
     if not (target := replaced_entry_uuid):
         if not replaced_unique_id:
             raise ValueError("a replacement needs the entryUUID or the uniqueId of what it replaces")
-        bare = "^" not in replaced_unique_id
-        target = f"urn:oid:{replaced_unique_id}" if bare else replaced_unique_id
+        target = f"urn:oid:{replaced_unique_id}" if _OID.fullmatch(replaced_unique_id) else replaced_unique_id
     return Association("urn:ihe:iti:2007:AssociationType:RPLC", entry_uuid, target)
 
 
