@@ -5,6 +5,7 @@ An expression sees `body` (the view that its body type declares), `headers`, `id
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,27 @@ from pfiflow.errors import ConfigError
 if TYPE_CHECKING:
     from pfiflow.flow.exchange import Exchange
 
-__all__ = ["VARIABLES", "Expression"]
+__all__ = ["FUNCTIONS", "VARIABLES", "Expression"]
 
 VARIABLES = frozenset({"body", "headers", "id", "origin"})
 """What an expression may name at its top level."""
 
+MAX_LENGTH = 4096  # characters of one expression
+
+FUNCTIONS = frozenset(
+    {
+        *("bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"),
+        *("contains", "endsWith", "matches", "size", "startsWith"),
+        *("getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds"),
+        *("getMinutes", "getMonth", "getSeconds"),
+    }
+)
+"""What an expression may call, besides the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`."""
+
 _PLACE = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
+_UNEXPECTED = re.compile(r"(?:mismatched|extraneous) input '(.*)' expecting .*", re.DOTALL)
+_TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>[A-Za-z_]\w*)""", re.DOTALL)
+_LOOP_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 
 
 class Expression:
@@ -32,22 +48,26 @@ class Expression:
     def __init__(self, text: str) -> None:
         """Compile. Raises ConfigError with line and column relative to `text` (both from 1)."""
         self.text = text
+        if len(text) > MAX_LENGTH:
+            raise _error(f"longer than {MAX_LENGTH} characters", text, 0)
         try:
             self._program = cel.compile(text)
         except ValueError as error:
             match = _PLACE.search(str(error))
             line, column, what = (int(match[1]), int(match[2]), match[3]) if match else (1, 1, "not a CEL expression")
-            raise ConfigError(f"in expression: {what}", line=line, column=column, code="expression") from None
-        unknown = set(self._program.variables()) - VARIABLES
+            raise ConfigError(f"in expression: {_plain(what)}.", line=line, column=column, code="expression") from None
+        variables = set(self._program.variables())
+        unknown = variables - VARIABLES - set(_LOOP_VARIABLE.findall(text))
         if unknown:
-            name = min(unknown)
-            raise ConfigError(
-                f"in expression: unknown name {name!r}; an expression sees {', '.join(sorted(VARIABLES))}",
-                line=1,
-                column=text.find(name) + 1,
-                code="expression",
-            )
-        self._needs_body = "body" in self._program.variables()
+            name, offset = _first(text, unknown)
+            raise _error(f"unknown name {name!r}", text, offset, _name_hint(text, name, offset))
+        unknown = {name for name in self._program.functions() if name.isidentifier()} - FUNCTIONS
+        if unknown:
+            name, offset = _first(text, unknown)
+            near = difflib.get_close_matches(name, sorted(FUNCTIONS), 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(FUNCTIONS))}."
+            raise _error(f"unknown function {name!r}", text, offset, hint)
+        self._needs_body = "body" in variables
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -71,3 +91,35 @@ class Expression:
         if self._needs_body:
             context["body"] = {} if view is None else view(exchange.body)
         return self._program.execute(context)
+
+
+def _error(what: str, text: str, offset: int, hint: str = "") -> ConfigError:
+    before = text[:offset]
+    line, column = before.count("\n") + 1, offset - before.rfind("\n")
+    return ConfigError(f"in expression: {what}.", line=line, column=column, code="expression", hint=hint)
+
+
+def _plain(what: str) -> str:
+    """The parser's message without its list of every token that it would have liked."""
+    if what.startswith("token recognition error"):
+        return "something that is not CEL starts here; a string left open"
+    match = _UNEXPECTED.fullmatch(what)
+    if match is None:
+        return what.removesuffix(".")
+    return "it ends too early" if match[1] == "<EOF>" else f"unexpected {match[1]!r}"
+
+
+def _first(text: str, names: set[str]) -> tuple[str, int]:
+    """The name that comes first outside string literals, and its offset."""
+    for token in _TOKEN.finditer(text):
+        if token["name"] in names:
+            return token["name"], token.start()
+    return min(names), 0
+
+
+def _name_hint(text: str, name: str, offset: int) -> str:
+    start = re.search(r"\bheaders\.([\w-]+-)$", text[:offset])
+    if start:
+        return f'A name with a hyphen stands in brackets: headers["{start[1]}{name}"].'
+    near = difflib.get_close_matches(name, sorted(VARIABLES), 1)
+    return f"Did you mean {near[0]!r}?" if near else f"An expression sees {', '.join(sorted(VARIABLES))}."

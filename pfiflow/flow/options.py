@@ -14,7 +14,8 @@ Field types that a route file can write: str, int, float, bool, `Path`, `Duratio
 from __future__ import annotations
 
 import re
-from typing import Any, NewType, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, NewType, cast
 
 import attrs
 from attrs import frozen
@@ -22,6 +23,7 @@ from attrs import frozen
 __all__ = [
     "Address",
     "Duration",
+    "Range",
     "Secret",
     "Size",
     "is_secret",
@@ -106,15 +108,41 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
-D = TypeVar("D")
+@frozen
+class Range:
+    """Validator of a number: at least `minimum`, at most `maximum`, more than `above`. None passes."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+
+    def __call__(self, _instance: object, _attribute: object, value: float | None) -> None:
+        """Raises ValueError in words that a route file's author understands."""
+        if value is None:
+            return
+        if self.above is not None and not value > self.above:
+            raise ValueError(f"must be more than {self.above:g}")
+        if self.minimum is not None and not value >= self.minimum:
+            raise ValueError(f"must be at least {self.minimum:g}")
+        if self.maximum is not None and not value <= self.maximum:
+            raise ValueError(f"must be at most {self.maximum:g}")
 
 
-def option(*, doc: str, default: object = attrs.NOTHING, example: object = None) -> Any:
+def option(
+    *,
+    doc: str,
+    default: object = attrs.NOTHING,
+    example: object = None,
+    validator: Callable[[Any, Any, Any], None] | None = None,
+) -> Any:
     """An attrs field that is an option: `doc` is one sentence, `example` a value as a route file writes it.
 
-    Without `default`, the option is required. A mutable default is given as `attrs.Factory(...)`.
+    Without `default`, the option is required. A mutable default is given as `attrs.Factory(...)`. A `validator` raises
+    ValueError, which the route file's author reads at the option's place; a `Range` is written into the schema too.
     """
-    return attrs.field(default=cast("Any", default), metadata={"doc": doc, "example": example}, kw_only=True)
+    return attrs.field(
+        default=cast("Any", default), metadata={"doc": doc, "example": example}, kw_only=True, validator=validator
+    )
 
 
 def is_secret(annotation: object) -> bool:

@@ -6,7 +6,7 @@ import random
 
 from attrs import frozen
 
-from pfiflow.flow.options import Duration, option
+from pfiflow.flow.options import Duration, Range, option
 
 __all__ = ["Redelivery"]
 
@@ -21,20 +21,33 @@ class Redelivery:
     own `retry_after` wins over the computed delay, and is capped by `max_delay` as well.
     """
 
-    initial_delay: Duration = option(default=Duration(2.0), doc="Wait before the first retry.", example="2s")
-    factor: float = option(default=2.0, doc="Growth of the wait at each retry.", example=2.0)
-    max_delay: Duration = option(default=Duration(900.0), doc="Longest wait.", example="15m")
-    jitter: float = option(default=0.2, doc="Random spread of each wait, 0 to 1.", example=0.2)
+    initial_delay: Duration = option(
+        default=Duration(2.0), doc="Wait before the first retry.", example="2s", validator=Range(above=0)
+    )
+    factor: float = option(
+        default=2.0, doc="Growth of the wait at each retry.", example=2.0, validator=Range(minimum=1, maximum=100)
+    )
+    max_delay: Duration = option(default=Duration(900.0), doc="Longest wait.", example="15m", validator=Range(above=0))
+    jitter: float = option(
+        default=0.2, doc="Random spread of each wait, 0 to 1.", example=0.2, validator=Range(minimum=0, maximum=1)
+    )
     max_attempts: int | None = option(
-        default=None, doc="Dead letter after that many attempts; unset: no limit for temporary refusals.", example=20
+        default=None,
+        doc="Dead letter after that many attempts; unset: no limit for temporary refusals.",
+        example=20,
+        validator=Range(minimum=1),
     )
     max_age: Duration | None = option(
-        default=Duration(7 * 86400.0), doc="Dead letter when older than this since it was enqueued.", example="7d"
+        default=Duration(7 * 86400.0),
+        doc="Dead letter when older than this since it was enqueued.",
+        example="7d",
+        validator=Range(above=0),
     )
     max_defects: int = option(
         default=3,
         doc="Attempts allowed to fail by a defect (an unexpected exception) before the dead letter.",
         example=3,
+        validator=Range(minimum=1),
     )
 
     def delay(self, attempts: int, retry_after: float | None = None, *, rng: random.Random | None = None) -> float:

@@ -21,7 +21,7 @@ from attrs import evolve, field, frozen
 from pfiflow.flow.component import NoOptions
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
-from pfiflow.flow.options import Duration, option
+from pfiflow.flow.options import Duration, Range, option
 from pfiflow.flow.redelivery import Redelivery
 
 __all__ = [
@@ -381,10 +381,13 @@ class ChannelSpec:
         example="body.patient.key",
     )
     hold: bool = option(default=False, doc="Start held: messages wait until an operator releases it.", example=True)
-    workers: int = option(default=4, doc="Lanes worked on at the same time.", example=4)
+    workers: int = option(default=4, doc="Lanes worked on at the same time.", example=4, validator=Range(minimum=1))
     redelivery: Redelivery = option(default=Redelivery(), doc="When a deferred message is tried again.")
     max_waiting: int | None = option(
-        default=None, doc="Beyond this many waiting messages, what feeds the channel is deferred (AR).", example=100_000
+        default=None,
+        doc="Beyond this many waiting messages, what feeds the channel is deferred (AR).",
+        example=100_000,
+        validator=Range(minimum=1),
     )
     description: str = option(default="", doc="What it holds, shown to operators.", example="Orders for the DMP")
 
@@ -423,6 +426,7 @@ class EngineOptions:
         default=64,
         doc="Exchanges that sources may have in flight at once; beyond it they wait, then are deferred (AR).",
         example=64,
+        validator=Range(minimum=1),
     )
     admission: Duration = option(
         default=Duration(10.0),
@@ -430,7 +434,10 @@ class EngineOptions:
         example="10s",
     )
     threads: int | None = option(
-        default=None, doc="Threads for long processors; unset: one a processor core.", example=4
+        default=None,
+        doc="Threads for long processors; unset: one a processor core.",
+        example=4,
+        validator=Range(minimum=1),
     )
     start_timeout: Duration = option(
         default=Duration(10.0),
