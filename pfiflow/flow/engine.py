@@ -185,6 +185,11 @@ class Engine:
         """Stop accepting, finish what is in flight within `EngineOptions.drain` seconds, then let `run` return."""
         self._draining.set()
 
+    @property
+    def draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._draining.is_set()
+
     async def _finish(self) -> None:
         for running in self._routes.values():
             if running.source is not None:
@@ -210,7 +215,7 @@ class Engine:
             try:
                 await self._serve(running, restarts)
                 error = "its source ended"
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the other routes must go on
                 error = _describe(failure)
                 logger.error(  # noqa: TRY400 - a traceback's last line may quote a document
                     "route %s died: %s\n%s",
@@ -374,7 +379,7 @@ class Engine:
             work = Work(running.route.id, now)  # what a failed attempt collected is not committed
             settle = self._defer(message, deferral)
             work.record(exchange.with_note("deferred", cause=deferral.message, attempt=message.attempts + 1))
-        except Exception as defect:
+        except Exception as defect:  # noqa: BLE001 - a defect must neither lose its message nor stop the other lanes
             settle = self._defect(message, defect)
             logger.error(  # noqa: TRY400 - a traceback's last line may quote a document
                 "defect in route %s\n%s",
@@ -498,7 +503,7 @@ def _error_headers(problem: Problem) -> dict[str, str]:
 
 
 def _describe(failure: Exception) -> str:
-    """The failure in words that are safe to log: our own errors and the system's say what is wrong, others only their type."""
+    """The failure in words that are safe to log: ours and the system's own texts, of others only the type."""
     safe = isinstance(failure, PfiflowError | OSError)
     return f"{type(failure).__name__}: {failure}" if safe else type(failure).__qualname__
 

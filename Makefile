@@ -1,0 +1,43 @@
+# The two commands that count: `make demo` and `make test`. Both work on a fresh machine with Python 3.11.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check unit benchmark lock schema clean debian
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pfiflow needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(READY)  ## the main job on embedded servers
+	$(BIN)/python -m examples.demo
+
+test: $(READY) debian check unit  ## everything that CI runs
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/pytest
+
+debian:  ## real servers and checkers that some tests use; installed when this may be done, named when not
+	@sh tests/debian.sh
+
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks.outbound
+
+lock: $(READY)  ## pin every dependency again, with hashes
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --extra dev --output-file requirements.lock pyproject.toml
+
+schema: $(READY)
+	$(BIN)/pfiflow schema > schemas/route-file.schema.json
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -1,0 +1,68 @@
+"""The command group, and what all commands share: exit status and the printing of errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pfiflow.cli import lint, messages, run, send
+from pfiflow.errors import ConfigError, Deferred, PfiflowError
+from pfiflow.routefile.load import ConfigErrors
+from pfiflow.store.api import StoreError
+
+__all__ = ["main"]
+
+_errors = Console(stderr=True, highlight=False)
+
+
+class _Group(click.Group):
+    """Turns the errors of the hierarchy into messages and exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                _print_error(str(error))
+            sys.exit(3)
+        except ConfigError as error:
+            _print_error(str(error))
+            sys.exit(3)
+        except StoreError as error:
+            _print_error(str(error))
+            sys.exit(4)
+        except Deferred as error:
+            _print_error(error.message)
+            sys.exit(5)
+        except PfiflowError as error:
+            _print_error(str(error))
+            sys.exit(1)
+
+
+def _print_error(text: str) -> None:
+    _errors.print(f"[bold red]error:[/] {_escape(text)}", soft_wrap=True)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def main() -> None:
+    """pfiflow: route CDA documents between a hospital's software, the DMP and MSSanté."""
+
+
+@main.command("version")
+def print_version() -> None:
+    """Print the version."""
+    click.echo(f"pfiflow {version('pfiflow')}")
+
+
+_COMMANDS: tuple[Callable[..., Any], ...] = (run.run, lint.lint, lint.schema, send.send, messages.messages)
+for _command in _COMMANDS:
+    main.add_command(_command)  # type: ignore[arg-type]
