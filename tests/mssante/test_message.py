@@ -179,7 +179,7 @@ def test_documents_of_one_name_are_told_apart() -> None:
 
 MENTION = (
     "Ce courriel a été généré automatiquement, merci de ne pas répondre à l'adresse d'expédition.\r\n"
-    "Pour toute question ou réponse, écrivez à : secretariat.imagerie@hopital.mssante.fr\r\n"
+    "Pour toute question ou réponse, écrivez à : secretariat.imagerie@hopital.mssante.fr"
 )
 
 
