@@ -1,22 +1,32 @@
-"""A Transmission: what one MDM/ORU of the volet "Transmission de document(s) CDA en HL7v2" 2.1 says, as frozen values."""
+"""What one MDM or ORU of the volet "Transmission de document(s) CDA en HL7v2" 2.1 says, as frozen values."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
-from pfiflow.cda.values import Code, Identifier
+from pfiflow.cda.values import INS_ROOTS, INS_TEST_ROOTS, Code, Identifier
+from pfiflow.errors import Problem
 
 __all__ = [
+    "IDENTITY_CODES_BESIDE_VALI",
     "Action",
     "Destinations",
     "Participation",
+    "PatientIdentifier",
     "PatientIdentity",
     "Transmission",
     "Visibility",
 ]
+
+IDENTITY_CODES_BESIDE_VALI = frozenset({"HOMD", "HOMA", "IDVER", "RECD", "IDRA", "FILI"})
+"""PID-32 codes (table 0445, extension France) that leave a validated identity validated: namesakes, links, provenance.
+
+Any other code beside VALI (DOUT doubtful, FICT fictive, USUR usurped, COLP/COLV collision, DPOT/DOUA duplicate, DESA
+and INVA withdrawn, CACH hidden…) says that this may be somebody else: not qualified.
+"""
 
 
 class Action(Enum):
@@ -31,7 +41,7 @@ class Action(Enum):
 class PatientIdentifier:
     """One repetition of PID-3 (CX): number, authority (HD: namespace, OID), type code."""
 
-    id: str
+    id: str = field(repr=False)
     authority: str = ""  # CX.4.2, the OID
     type: str = ""  # CX.5: INS, PI…
     namespace: str = ""  # CX.4.1
@@ -39,30 +49,64 @@ class PatientIdentifier:
 
 @frozen
 class PatientIdentity:
-    """PID. Five INS traits: birth family, first given, birth date, sex, birth place (INSEE, PID-11 type BDL)."""
+    """PID. Five INS traits: birth family, first given, birth date, sex, birth place (INSEE, PID-11 type BDL).
+
+    The representation shows no identity: it may end in a log.
+    """
 
     ids: tuple[PatientIdentifier, ...]
-    birth_family: str = ""
-    first_given: str = ""
-    given_names: str = ""
-    birth_date: str = ""  # yyyymmdd
-    gender: str = ""
-    birth_place: str = ""
-    reliability: str = ""  # PID-32; VALI = validated
-    account: str = ""  # PID-18.1, the stay or file number
+    birth_family: str = field(default="", repr=False)
+    first_given: str = field(default="", repr=False)
+    given_names: str = field(default="", repr=False)
+    birth_date: str = field(default="", repr=False)  # yyyymmdd
+    gender: str = field(default="", repr=False)
+    birth_place: str = field(default="", repr=False)
+    reliability: str = ""  # PID-32; VALI = validated; several codes are joined with `~`
+    account: str = field(default="", repr=False)  # PID-18.1, the stay or file number
 
     def ins(self, *, test_platform: bool) -> PatientIdentifier | None:
-        """The INS repetition of PID-3 with a known authority OID, or None. Test OIDs only on a test platform."""
-        raise NotImplementedError
+        """The INS repetition of PID-3 with a known authority OID, or None. Test OIDs only on a test platform.
+
+        None as well when PID-3 holds two different INS, of whatever authority: which one is the patient's is a guess.
+        """
+        found = {
+            (i.id, i.authority): i for i in self.ids if i.type == "INS" and i.authority in INS_ROOTS | INS_TEST_ROOTS
+        }
+        if len(found) != 1:
+            return None
+        (ins,) = found.values()
+        accepted = INS_ROOTS | INS_TEST_ROOTS if test_platform else INS_ROOTS
+        return ins if ins.id and ins.authority in accepted else None
+
+    def missing_for_qualification(self, *, test_platform: bool) -> tuple[str, ...]:
+        """What keeps the INS from being qualified, as HL7 fields (`PID-32`, `PID-11 (BDL)`…); () when it is."""
+        codes = set(self.reliability.split("~"))
+        present = {
+            "PID-3 (INS)": self.ins(test_platform=test_platform) is not None,
+            "PID-5.1 (type L)": bool(self.birth_family),
+            "PID-5.2 (type L)": bool(self.first_given),
+            "PID-7": len(self.birth_date) == 8,
+            "PID-8": bool(self.gender),
+            "PID-11 (BDL)": bool(self.birth_place),
+            "PID-32 (VALI)": "VALI" in codes and codes <= IDENTITY_CODES_BESIDE_VALI | {"VALI"},
+        }
+        return tuple(name for name, there in present.items() if not there)
 
     def qualified_ins(self, *, test_platform: bool) -> PatientIdentifier | None:
         """The INS when identity is qualified: matricule, OID, the five traits and PID-32 = VALI; None otherwise."""
-        raise NotImplementedError
+        if self.missing_for_qualification(test_platform=test_platform):
+            return None
+        return self.ins(test_platform=test_platform)
 
     @property
     def ordering_key(self) -> str:
-        """Key under which this patient's messages keep their order: `<authority OID or namespace>|<id>`, INS first."""
-        raise NotImplementedError
+        """Key under which this patient's messages keep their order: `<authority OID or namespace>|<id>`, INS first.
+
+        It holds an identifier: it is a key of the store, not a thing to log.
+        """
+        known = INS_ROOTS | INS_TEST_ROOTS
+        first = next((i for i in self.ids if i.authority in known), None) or next(iter(self.ids), None)
+        return f"{first.authority or first.namespace}|{first.id}" if first else "|"
 
 
 @frozen
@@ -70,9 +114,9 @@ class Participation:
     """One PRT after the document OBX."""
 
     kind: Literal["SB", "RCT", "REPLY"]
-    person_id: str = ""  # PRT-5.1
-    person_family: str = ""
-    person_given: str = ""
+    person_id: str = field(default="", repr=False)  # PRT-5.1
+    person_family: str = field(default="", repr=False)
+    person_given: str = field(default="", repr=False)
     person_authority: str = ""  # PRT-5.9.2, OID
     person_id_type: str = ""  # PRT-5.13: IDNPS, RPPS, INS…
     organization_name: str = ""  # PRT-8.1
@@ -80,7 +124,7 @@ class Participation:
     organization_authority: str = ""  # PRT-8.6.2, OID
     organization_id_type: str = ""  # PRT-8.7: FINEJ, FINEG, IDNST…
     device: str = ""  # PRT-10
-    address: str = ""  # PRT-15.4
+    address: str = field(default="", repr=False)  # PRT-15.4
 
 
 @frozen
@@ -106,9 +150,12 @@ class Destinations:
 
 @frozen
 class Transmission:
-    """One accepted message. `raw` is the ER7 exactly as received; `document` the CDA bytes decoded from OBX-5."""
+    """One accepted message. `raw` is the ER7 exactly as received; `document` the CDA bytes decoded from OBX-5.
 
-    raw: bytes
+    `warnings` are the broken rules that make nothing doubtful: to journal. The representation shows no identity.
+    """
+
+    raw: bytes = field(repr=False)
     structure: Literal["MDM", "ORU"]
     trigger: str  # T02, T10, T04, R01
     action: Action
@@ -119,17 +166,18 @@ class Transmission:
     processing_id: str  # MSH-11
     patient: PatientIdentity
     patient_class: str  # PV1-2
-    visit_number: str  # PV1-19.1
+    visit_number: str = field(repr=False)  # PV1-19.1
     type: Code  # OBR-4
-    document: bytes
+    document: bytes = field(repr=False)
     document_id: Identifier | None  # TXA-12
     parent_id: Identifier | None  # TXA-13
     sender: Participation | None  # PRT SB
     recipients: tuple[Participation, ...]  # PRT RCT
-    reply_to: str  # PRT REPLY, address
+    reply_to: str = field(repr=False)  # PRT REPLY, address
     visibility: Visibility
     destinations: Destinations
     wants_delivery_receipts: bool  # ACK_RECEPTION
     wants_reading_receipts: bool  # ACK_LECTURE_MSS
-    professional_text: str | None = None  # CORPSMAIL_PS
-    patient_text: str | None = None  # CORPSMAIL_PATIENT
+    professional_text: str | None = field(default=None, repr=False)  # CORPSMAIL_PS
+    patient_text: str | None = field(default=None, repr=False)  # CORPSMAIL_PATIENT
+    warnings: tuple[Problem, ...] = ()  # rules broken that do not reject
