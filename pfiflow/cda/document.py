@@ -31,6 +31,7 @@ _STRUCTURED: Final = header.V3 + "structuredBody"
 _WRAPPERS: Final = frozenset(
     {"{http://www.w3.org/2000/09/xmldsig#}Signature", "{http://www.w3.org/1999/XSL/Transform}stylesheet"}
 )
+_HAS_TEXT: Final = etree.XPath("boolean(text())")  # .text would decode and copy the whole encapsulated document
 _RULE: Final = "CI-SIS structuration minimale"
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,63}", re.ASCII)
 _TIME: Final = re.compile(
@@ -202,7 +203,7 @@ def _body(header_of: _Refusals) -> tuple[Literal["N1", "N3"], str]:
     media_type = (content.get("mediaType") or "").strip() if content is not None else ""
     if component is not None and len(bodies) != 1:
         header_of.refuse("198", "component", "Exactly one nonXMLBody or structuredBody is expected.")
-    elif component is not None and (content is None or not (content.text or "").strip()):
+    elif component is not None and (content is None or not _HAS_TEXT(content)):
         header_of.refuse("101", "component/nonXMLBody/text", "The encapsulated document is absent or empty.")
     elif component is not None and not media_type:
         header_of.refuse("101", "component/nonXMLBody/text/@mediaType", "The media type is required and absent.")

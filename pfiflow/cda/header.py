@@ -106,16 +106,35 @@ def code(element: Element | None) -> Code | None:
     )
 
 
+def _grouped(element: Element | None) -> dict[str, list[Element]]:
+    """The children by full name: cheaper than a look for each where many are wanted."""
+    groups: dict[str, list[Element]] = {}
+    if element is not None:
+        for each in element:
+            groups.setdefault(each.tag, []).append(each)
+    return groups
+
+
+def _first(groups: dict[str, list[Element]], name: str) -> Element | None:
+    found = groups.get(V3 + name)
+    return found[0] if found else None
+
+
+def _ids(groups: dict[str, list[Element]]) -> tuple[Identifier, ...]:
+    return tuple(found for each in groups.get(V3 + "id", ()) if (found := identifier(each)) is not None)
+
+
 def organization(element: Element | None) -> Organization | None:
     """An organisation: its national identifier where it has one, its first identifier otherwise."""
     if element is None:
         return None
-    ids = identifiers(element)
+    parts = _grouped(element)
+    ids = _ids(parts)
     national = next((each for each in ids if each.root == STRUCTURE_ROOT), None)
     return Organization(
         national or next(iter(ids), None),
-        text(child(element, "name")),
-        code(child(element, "standardIndustryClassCode")),
+        text(_first(parts, "name")),
+        code(_first(parts, "standardIndustryClassCode")),
     )
 
 
@@ -123,16 +142,17 @@ def person(element: Element | None) -> Person | None:
     """An assignedAuthor or assignedEntity."""
     if element is None:
         return None
-    name = follow(element, "assignedPerson", "name")
-    device = child(element, "assignedAuthoringDevice")
+    parts = _grouped(element)
+    name = _grouped(child(_first(parts, "assignedPerson"), "name"))
+    device = _first(parts, "assignedAuthoringDevice")
     return Person(
-        ids=identifiers(element),
-        family=text(child(name, "family")),
-        given=text(child(name, "given")),
-        prefix=text(child(name, "prefix")),
-        suffix=text(child(name, "suffix")),
-        code=code(child(element, "code")),
-        organization=organization(child(element, "representedOrganization")),
+        ids=_ids(parts),
+        family=text(_first(name, "family")),
+        given=text(_first(name, "given")),
+        prefix=text(_first(name, "prefix")),
+        suffix=text(_first(name, "suffix")),
+        code=code(_first(parts, "code")),
+        organization=organization(_first(parts, "representedOrganization")),
         device=None
         if device is None
         else Device(text(child(device, "manufacturerModelName")), text(child(device, "softwareName"))),
@@ -141,10 +161,11 @@ def person(element: Element | None) -> Person | None:
 
 def author(element: Element) -> Author:
     """An `author`."""
+    parts = _grouped(element)
     return Author(
-        person(child(element, "assignedAuthor")) or Person(),
-        attribute(child(element, "time"), "value"),
-        " ".join(attribute(child(element, "functionCode"), "displayName").split()),
+        person(_first(parts, "assignedAuthor")) or Person(),
+        attribute(_first(parts, "time"), "value"),
+        " ".join(attribute(_first(parts, "functionCode"), "displayName").split()),
     )
 
 
@@ -162,9 +183,10 @@ def _name_parts(name: Element | None, part: str) -> dict[str, str]:
 def patient(role: Element) -> Patient:
     """A patientRole. Older documents qualify the used family name SP, some not at all: both count as used names."""
     element = child(role, "patient")
-    name = child(element, "name")
+    parts = _grouped(element)
+    name = _first(parts, "name")
     family, given = _name_parts(name, "family"), _name_parts(name, "given")
-    place = follow(element, "birthplace", "place")
+    place = child(_first(parts, "birthplace"), "place")
     address = child(place, "addr")
     return Patient(
         ids=identifiers(role),
@@ -173,8 +195,8 @@ def patient(role: Element) -> Patient:
         first_birth_given=given.get("BR", ""),
         birth_given_names=given.get("", ""),
         used_given=given.get("CL", ""),
-        birth_time=attribute(child(element, "birthTime"), "value"),
-        gender=attribute(child(element, "administrativeGenderCode"), "code"),
+        birth_time=attribute(_first(parts, "birthTime"), "value"),
+        gender=attribute(_first(parts, "administrativeGenderCode"), "code"),
         birth_place=text(child(address, "county")),
         birth_place_name=text(child(address, "city")) or text(child(place, "name")),
     )
@@ -195,20 +217,20 @@ def orders(root: Element) -> tuple[Order, ...]:
 
 def service_event(element: Element) -> ServiceEvent:
     """A documentationOf/serviceEvent with the translations of its code, each with the code of its first qualifier."""
-    act = child(element, "code")
-    period = child(element, "effectiveTime")
-    performers = list(children(element, "performer"))
+    parts = _grouped(element)
+    act, period = _first(parts, "code"), _grouped(_first(parts, "effectiveTime"))
+    performers = parts.get(V3 + "performer", [])
     performer = next((each for each in performers if each.get("typeCode") == "PRF"), next(iter(performers), None))
     return ServiceEvent(
-        id=identifier(child(element, "id")),
+        id=identifier(_first(parts, "id")),
         code=code(act),
         translations=tuple(
             (translation, attribute(follow(each, "qualifier", "name"), "code"))
             for each in children(act, "translation")
             if (translation := code(each)) is not None
         ),
-        start=attribute(child(period, "low"), "value") or attribute(period, "value"),
-        stop=attribute(child(period, "high"), "value"),
+        start=attribute(_first(period, "low"), "value") or attribute(_first(parts, "effectiveTime"), "value"),
+        stop=attribute(_first(period, "high"), "value"),
         performer=person(child(performer, "assignedEntity")),
     )
 
