@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["ConfigError", "Deferred", "PfiflowError", "Problem", "ProtocolError", "Rejected", "Severity"]
+__all__ = ["ConfigError", "ConfigErrors", "Deferred", "PfiflowError", "Problem", "ProtocolError", "Rejected", "Severity"]
 
 Severity = Literal["error", "warning", "information"]
 
@@ -77,6 +77,23 @@ class ConfigError(PfiflowError):
         place = f"{self.file}:{self.line}:{self.column}: " if self.file else ""
         hint = f" {self.hint}" if self.hint else ""
         return f"{place}{self.message}{hint}"
+
+
+class ConfigErrors(ConfigError):
+    """Everything that is wrong with some files, in their order. Prints one error a line.
+
+    Its own file, line and column are those of the first error.
+    """
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        first = errors[0]
+        super().__init__(
+            first.message, file=first.file, line=first.line, column=first.column, code=first.code, hint=first.hint
+        )
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
 
 
 class ProtocolError(PfiflowError):
