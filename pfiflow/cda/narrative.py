@@ -1,0 +1,569 @@
+"""A CDA narrative block read into blocks that a page can hold: paragraphs, lists, tables, pictures.
+
+The grammar is HL7's `NarrativeBlock.xsd` (StrucDoc.Text), read with tolerance: an element that it does not know is
+transparent, so that its text is kept. Pure data comes out; how it looks is `layout` and `render`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Literal
+
+from attrs import evolve, frozen
+
+from pfiflow.cda.images import Image, decode_base64, read_images
+from pfiflow.errors import Problem, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lxml import etree
+
+__all__ = ["BREAK", "Block", "Break", "Cell", "Inline", "Listing", "Paragraph", "Picture", "Section", "Style", "Table", "Text"]
+
+V3 = "{urn:hl7-org:v3}"
+RULE = "CDA R2 §4.3.5 (narrative block)"
+
+MAX_DEPTH = 64
+"""Deepest nesting of sections and narrative elements."""
+MAX_CELLS = 60_000
+"""Most table cells and rows of one document: more than 400 full pages of them."""
+MAX_CHARACTERS = 4_000_000
+"""Most narrative characters of one document: 400 pages hold some 2 million."""
+MAX_COLUMNS = 40
+"""A wider table is shown row by row, each cell on a line of its own."""
+MAX_SPANS = 200
+"""Most cells with a rowspan that cover one row."""
+MAX_PICTURES = 200
+"""Most pictures shown in one document."""
+
+
+@frozen
+class Style:
+    """How a run of characters looks. `rise` is 1 for sup, -1 for sub; `link` a target that a reader may follow;
+    `mono` and `muted` are ours (plain text, labels of the header block)."""
+
+    bold: bool = False
+    italic: bool = False
+    underline: bool = False
+    strike: bool = False
+    rise: Literal[-1, 0, 1] = 0
+    link: str = ""
+    mono: bool = False
+    muted: bool = False
+
+
+@frozen
+class Text:
+    """A run of characters of one style, white space collapsed."""
+
+    text: str
+    style: Style = Style()
+
+
+@frozen
+class Break:
+    """`br`."""
+
+
+BREAK = Break()
+
+
+@frozen
+class Picture:
+    """An image of the narrative, on a line of its own."""
+
+    image: Image
+
+
+Inline = Text | Break | Picture
+
+
+@frozen
+class Paragraph:
+    """Running text."""
+
+    items: tuple[Inline, ...]
+    align: Literal["left", "center", "right"] = "left"
+
+
+@frozen
+class Listing:
+    """`list`: `entries` with the label that stands before each."""
+
+    entries: tuple[tuple[str, tuple[Block, ...]], ...]
+
+
+@frozen
+class Cell:
+    """`td` or `th`, placed: `column` counts from 0; spans are at least 1 and stay inside their row group."""
+
+    column: int
+    columns: int
+    rows: int
+    blocks: tuple[Block, ...]
+    header: bool = False
+
+
+@frozen
+class Table:
+    """`table`. `head` is repeated on every page. `kind` `facts` is our own header block, drawn without a grid."""
+
+    columns: int
+    head: tuple[tuple[Cell, ...], ...]
+    body: tuple[tuple[Cell, ...], ...]
+    kind: Literal["grid", "facts"] = "grid"
+
+
+Block = Paragraph | Listing | Table
+
+
+@frozen
+class Section:
+    """One `section`: `depth` counts from 0; nested sections follow in document order with a greater depth."""
+
+    depth: int
+    title: tuple[Inline, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[Block, ...] = ()
+
+
+PLAIN = Style()
+BOLD = Style(bold=True)
+
+_SPACE = re.compile(r"[ \t\r\n]+")
+# Formatting characters without a glyph: they say where to join or break, and print nothing.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
+_STYLES: dict[str, dict[str, bool]] = {
+    "bold": {"bold": True},
+    "italics": {"italic": True},
+    "italic": {"italic": True},
+    "emphasis": {"italic": True},
+    "underline": {"underline": True},
+}
+_BULLETS = {"disc": "•", "circle": "◦", "square": "▪"}
+_BLOCKS = frozenset({"paragraph", "list", "table", "p", "div"})
+_LINK = re.compile(r"(?:https?://|mailto:)[!-~]+\Z", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """Text as it will be drawn: composed (NFC), without invisible formatting characters."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+
+
+def name_of(element: etree._Element) -> str:
+    """Local name of an element, "" for a comment or a processing instruction."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def path_of(element: etree._Element) -> str:
+    """XPath of an element from its ClinicalDocument, without namespace prefixes, for a human."""
+    steps: list[str] = []
+    node: etree._Element | None = element
+    while node is not None:
+        before = sum(1 for _ in node.itersiblings(node.tag, preceding=True))
+        steps.append(name_of(node) + (f"[{before + 1}]" if before else ""))
+        if node.tag == f"{V3}ClinicalDocument":
+            break
+        node = node.getparent()
+    return "/" + "/".join(reversed(steps))
+
+
+def collapse(items: list[Inline]) -> tuple[Inline, ...]:
+    """Collapse white space as XHTML does, over runs and around breaks; empty runs and outer space fall away."""
+    result: list[Inline] = []
+    space = True  # the start of a line swallows spaces
+    for item in items:
+        if not isinstance(item, Text):
+            _strip_end(result)
+            result.append(item)
+            space = True
+            continue
+        text = item.text if item.style.mono else _SPACE.sub(" ", item.text)
+        if space and not item.style.mono:
+            text = text.lstrip(" ")
+        if text:
+            space = text[-1] == " "
+            result.append(evolve(item, text=text))
+    _strip_end(result)
+    return tuple(result)
+
+
+def _strip_end(items: list[Inline]) -> None:
+    if items and isinstance(last := items[-1], Text) and not last.style.mono:
+        stripped = last.text.rstrip(" ")
+        if stripped:
+            items[-1] = evolve(last, text=stripped)
+        else:
+            items.pop()
+
+
+class _Builder:
+    """Collects inline content into paragraphs, and blocks between them."""
+
+    def __init__(self, align: Literal["left", "center", "right"] = "left") -> None:
+        self.blocks: list[Block] = []
+        self.items: list[Inline] = []
+        self.align = align
+
+    def flush(self) -> None:
+        items = collapse(self.items)
+        self.items = []
+        if any(not isinstance(item, Break) for item in items):
+            self.blocks.append(Paragraph(items, self.align))
+
+
+class NarrativeReader:
+    """Reads every section of one document. Not shared: one per document.
+
+    Attributes:
+        warnings: what could not be shown as it is (each is shown in some other way).
+    """
+
+    def __init__(self, document: etree._Element) -> None:
+        self.warnings: list[Problem] = []
+        self._media = {
+            identifier: element
+            for element in document.iter(f"{V3}observationMedia", f"{V3}regionOfInterest")
+            if (identifier := element.get("ID"))
+        }
+        self._footnotes = list(document.iter(f"{V3}footnote"))  # keeps the proxies alive: `_notes` has their identity
+        self._notes = {id(element): number for number, element in enumerate(self._footnotes, start=1)}
+        self._note_numbers = {element.get("ID", ""): self._notes[id(element)] for element in self._footnotes}
+        self._images: dict[int, tuple[etree._Element, tuple[Image, ...]]] = {}
+        self._pictures = 0
+        self._pending: list[etree._Element] = []
+        self._cells = 0
+        self._characters = 0
+
+    def sections(self, body: etree._Element, depth: int = 0) -> Iterator[Section]:
+        """Sections below `structuredBody` (or a section), in document order.
+
+        Raises:
+            Rejected: nested deeper than `MAX_DEPTH`, or larger than the bounds of this module.
+        """
+        _check_depth(depth, body)
+        for section in body.iterfind(f"{V3}component/{V3}section"):
+            yield self._section(section, depth)
+            yield from self.sections(section, depth + 1)
+
+    def _section(self, section: etree._Element, depth: int) -> Section:
+        title_builder, builder = _Builder(), _Builder()
+        title, text = section.find(f"{V3}title"), section.find(f"{V3}text")
+        if title is not None:
+            self._walk(title, Style(bold=True), title_builder, depth)
+        if text is not None:
+            self._walk(text, _styled(PLAIN, text), builder, depth)
+            builder.flush()
+        return Section(depth, collapse(title_builder.items), tuple(builder.blocks), self._notes_of_section(depth))
+
+    def _notes_of_section(self, depth: int) -> tuple[Block, ...]:
+        """The footnotes met since the last call; a footnote may hold another, which then follows."""
+        entries: list[tuple[str, tuple[Block, ...]]] = []
+        while self._pending:
+            notes, self._pending = self._pending, []
+            for note in notes:
+                builder = _Builder()
+                self._walk(note, _styled(PLAIN, note), builder, depth)
+                builder.flush()
+                entries.append((f"[{self._notes[id(note)]}]", tuple(builder.blocks)))
+        return (Listing(tuple(entries)),) if entries else ()
+
+    def _walk(self, element: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
+        _check_depth(depth, element)
+        self._add(element.text, style, builder)
+        for child in element:
+            name = name_of(child)
+            if name:
+                self._child(child, name, style, builder, depth + 1)
+            self._add(child.tail, style, builder)
+
+    def _add(self, text: str | None, style: Style, builder: _Builder) -> None:
+        if not text:
+            return
+        self._characters += len(text)
+        if self._characters > MAX_CHARACTERS:
+            raise too_large(f"its narrative has more than {MAX_CHARACTERS} characters")
+        builder.items.append(Text(clean(text), style))
+
+    def _child(self, child: etree._Element, name: str, style: Style, builder: _Builder, depth: int) -> None:
+        if name in _BLOCKS:
+            builder.flush()
+            if name == "list":
+                self._list(child, style, builder, depth)
+            elif name == "table":
+                self._table(child, style, builder, depth)
+            else:
+                inner = _Builder(_align(child) or builder.align)
+                self._walk(child, _styled(style, child), inner, depth)
+                inner.flush()
+                builder.blocks.extend(inner.blocks)
+        elif name == "br":
+            builder.items.append(BREAK)
+        elif name in {"sub", "sup"}:
+            self._walk(child, evolve(style, rise=-1 if name == "sub" else 1), builder, depth)
+        elif name == "caption":
+            builder.flush()
+            self._walk(child, evolve(_styled(style, child), bold=True), builder, depth)
+            builder.flush()
+        elif name == "footnote":
+            self._pending.append(child)
+            builder.items.append(Text(f"[{self._notes[id(child)]}]", evolve(style, rise=1)))
+        elif name == "footnoteRef":
+            number = self._note_numbers.get(child.get("IDREF", ""))
+            builder.items.append(Text(f"[{number or '?'}]", evolve(style, rise=1)))
+        elif name == "linkHtml":
+            self._link(child, style, builder, depth)
+        elif name == "renderMultiMedia":
+            self._media_of(child, style, builder, depth)
+        else:
+            self._walk(child, _styled(style, child), builder, depth)
+
+    def _link(self, child: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
+        target = (child.get("href") or "").strip()
+        linked = evolve(_styled(style, child), link=target) if _LINK.match(target) else _styled(style, child)
+        before = len(builder.items)
+        self._walk(child, linked, builder, depth)
+        if len(builder.items) == before and target and not target.startswith("#"):
+            self._add(target, linked, builder)
+
+    def _list(self, element: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
+        _check_depth(depth, element)
+        style = _styled(style, element)
+        codes = {code.lower() for code in (element.get("styleCode") or "").split()}
+        ordered = element.get("listType") == "ordered"
+        entries: list[tuple[str, tuple[Block, ...]]] = []
+        for child in element:
+            name = name_of(child)
+            if name == "item":
+                inner = _Builder()
+                self._walk(child, _styled(style, child), inner, depth + 1)
+                inner.flush()
+                number = len(entries) + 1
+                label = _numeral(number, codes) if ordered else next((_BULLETS[c] for c in _BULLETS if c in codes), "•")
+                entries.append((label, tuple(inner.blocks)))
+            elif name:
+                self._child(child, name, style, builder, depth + 1)
+                builder.flush()
+            if child.tail and child.tail.strip():
+                self._add(child.tail, style, builder)
+                builder.flush()
+        builder.blocks.append(Listing(tuple(entries)))
+
+    def _table(self, element: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
+        _check_depth(depth, element)
+        style = _styled(style, element)
+        groups: dict[str, list[list[etree._Element]]] = {"thead": [], "tbody": [], "tfoot": []}
+        loose: list[etree._Element] = []
+        for child in element:
+            name = name_of(child)
+            if name in groups:
+                groups[name].append([row for row in child if name_of(row) == "tr"])
+            elif name == "tr":
+                loose.append(child)
+            elif name and name not in {"col", "colgroup"}:
+                self._child(child, name, style, builder, depth)
+                builder.flush()
+        if loose:
+            groups["tbody"].append(loose)
+        # The foot closes the table, wherever the schema makes it stand.
+        head = [self._rows(rows, style, depth) for rows in groups["thead"]]
+        body = [self._rows(rows, style, depth) for rows in groups["tbody"] + groups["tfoot"]]
+        builder.blocks.extend(self._placed(head, body))
+
+    def _rows(self, rows: list[etree._Element], style: Style, depth: int) -> list[list[Cell]]:
+        """The cells of one row group, placed on the grid; `column` may still count columns that nothing begins in."""
+        result: list[list[Cell]] = []
+        busy: list[tuple[int, int, int]] = []  # (first column, column after the last, rows still covered)
+        for index, row in enumerate(rows):
+            self._count_cell()
+            row_style = _styled(style, row)
+            column = 0
+            taken = sorted(busy)
+            cells: list[Cell] = []
+            for child in row:
+                if not name_of(child):
+                    continue
+                self._count_cell()
+                for first, end, _ in taken:
+                    if first <= column < end:
+                        column = end
+                header = name_of(child) == "th"
+                inner = _Builder(_align(child) or _align(row) or "left")
+                cell_style = _styled(row_style, child)
+                self._walk(child, evolve(cell_style, bold=True) if header else cell_style, inner, depth + 2)
+                inner.flush()
+                columns = _span(child, "colspan", 1000)
+                height = _span(child, "rowspan", len(rows) - index)
+                cells.append(Cell(column, columns, height, tuple(inner.blocks), header))
+                if height > 1:
+                    busy.append((column, column + columns, height))
+                    if len(busy) > MAX_SPANS:
+                        raise too_large(f"one of its tables has more than {MAX_SPANS} cells spanning the same row")
+                column += columns
+            result.append(cells)
+            busy = [(first, end, left - 1) for first, end, left in busy if left > 1]
+        return result
+
+    def _count_cell(self) -> None:
+        self._cells += 1
+        if self._cells > MAX_CELLS:
+            raise too_large(f"its tables have more than {MAX_CELLS} rows and cells")
+
+    def _placed(self, head: list[list[list[Cell]]], body: list[list[list[Cell]]]) -> list[Block]:
+        """The table with only the columns that some cell begins in, so that a huge colspan costs nothing."""
+        starts = sorted({cell.column for group in head + body for row in group for cell in row})
+        if not starts:
+            return []
+        if len(starts) > MAX_COLUMNS:
+            self.warnings.append(
+                Problem(
+                    "207",
+                    f"a table of more than {MAX_COLUMNS} columns is shown row by row in the PDF",
+                    severity="warning",
+                    rule=RULE,
+                )
+            )
+            return [block for group in head + body for row in group for cell in row for block in cell.blocks]
+        position = {column: index for index, column in enumerate(starts)}
+
+        def place(row: list[Cell]) -> tuple[Cell, ...]:
+            placed = []
+            for cell in row:
+                covered = sum(1 for column in starts if cell.column <= column < cell.column + cell.columns)
+                placed.append(evolve(cell, column=position[cell.column], columns=covered))
+            return tuple(placed)
+
+        rows_of_head = tuple(place(row) for group in head for row in group)
+        rows_of_body = tuple(place(row) for group in body for row in group)
+        return [Table(len(starts), rows_of_head, rows_of_body)]
+
+    def _media_of(self, element: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
+        for identifier in (element.get("referencedObject") or "").split():
+            media = self._media.get(identifier)
+            inner = media.iter(f"{V3}observationMedia") if media is not None else ()
+            shown = False
+            for observation in inner:
+                shown = self._picture(observation, builder) or shown
+            if media is None or not shown:
+                self._not_shown(element, media, style, builder)
+        self._walk(element, style, builder, depth)  # its caption
+
+    def _picture(self, media: etree._Element, builder: _Builder) -> bool:
+        images = self._images_of(media)
+        self._pictures += len(images)
+        if self._pictures > MAX_PICTURES:
+            raise too_large(f"it shows more than {MAX_PICTURES} pictures")
+        builder.items.extend(Picture(image) for image in images)
+        return bool(images)
+
+    def _images_of(self, media: etree._Element) -> tuple[Image, ...]:
+        """Its images, decoded once however often they are shown; none (and a warning) when they cannot be read."""
+        known = self._images.get(id(media))
+        if known is not None:
+            return known[1]
+        path = path_of(media)
+        value = media.find(f"{V3}value")
+        media_type = (value.get("mediaType") or "").lower() if value is not None else ""
+        images: tuple[Image, ...] = ()
+        if value is not None and media_type.startswith("image/") and value.get("representation") == "B64":
+            try:
+                images = read_images(decode_base64(value.text or "", path), media_type, path)
+            except Rejected as refusal:
+                self.warnings.extend(evolve(problem, severity="warning") for problem in refusal.problems)
+        self._images[id(media)] = (media, images)  # keeps the proxy alive, and with it its identity
+        return images
+
+    def _not_shown(
+        self, element: etree._Element, media: etree._Element | None, style: Style, builder: _Builder
+    ) -> None:
+        value = media.find(f".//{V3}value") if media is not None else None
+        media_type = (value.get("mediaType") or "inconnu") if value is not None else "inconnu"
+        builder.items.append(
+            Text(f"[Contenu multimédia non affiché dans ce PDF, type : {media_type[:60]}]", evolve(style, italic=True))
+        )
+        self.warnings.append(
+            Problem(
+                "207",
+                "a renderMultiMedia points at nothing that can be drawn (only images in base64 can): "
+                "the PDF says so in its place",
+                location=path_of(media if media is not None else element),
+                severity="warning",
+                rule=RULE,
+            )
+        )
+
+
+def too_large(what: str) -> Rejected:
+    """The refusal of a document that no reasonable PDF could hold."""
+    return Rejected(
+        Problem("207", f"the document cannot be rendered as PDF: {what}; split it into several documents", rule=RULE)
+    )
+
+
+def _check_depth(depth: int, element: etree._Element) -> None:
+    if depth > MAX_DEPTH:
+        raise too_large(f"sections or narrative elements nested more than {MAX_DEPTH} deep (in {name_of(element)})")
+
+
+def _styled(style: Style, element: etree._Element) -> Style:
+    codes = element.get("styleCode")
+    revised = element.get("revised")
+    if not codes and not revised:
+        return style
+    changes: dict[str, bool] = {}
+    for code in (codes or "").lower().split():
+        changes.update(_STYLES.get(code, {}))
+    if revised == "delete":
+        changes["strike"] = True
+    elif revised == "insert":
+        changes["underline"] = True
+    return evolve(style, **changes) if changes else style
+
+
+def _align(element: etree._Element) -> Literal["left", "center", "right"] | None:
+    align = element.get("align")
+    if align == "center":
+        return "center"
+    if align == "right":
+        return "right"
+    return "left" if align == "left" else None
+
+
+def _span(element: etree._Element, attribute: str, most: int) -> int:
+    """A span attribute between 1 and `most`; 0 (to the end, in HTML) is `most`, anything unreadable is 1."""
+    value = (element.get(attribute) or "1").strip()
+    if not value.isascii() or not value.isdigit():
+        return 1
+    if len(value) > 6:
+        return most
+    return min(int(value) or most, most)
+
+
+def _numeral(number: int, codes: set[str]) -> str:
+    if "littleroman" in codes or "bigroman" in codes:
+        text = _roman(number)
+        return f"{text if 'littleroman' in codes else text.upper()}."
+    if "littlealpha" in codes or "bigalpha" in codes:
+        text = ""
+        while number:
+            number, digit = divmod(number - 1, 26)
+            text = chr(97 + digit) + text
+        return f"{text if 'littlealpha' in codes else text.upper()}."
+    return f"{number}."
+
+
+def _roman(number: int) -> str:
+    if number > 3999:
+        return str(number)
+    text = ""
+    for value, letters in (
+        *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l")),
+        *((40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
+    ):
+        count, number = divmod(number, value)
+        text += letters * count
+    return text
