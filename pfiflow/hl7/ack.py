@@ -120,7 +120,7 @@ def _header_of(head: bytes) -> Message | None:
 
 
 def _charset(received: Message | None) -> tuple[str, str]:
-    """(Python codec, MSH-18) to answer in. A set that we do not know is not echoed: ASCII then, which UTF-8 contains."""
+    """(Python codec, MSH-18) to answer in. An unknown set is not echoed: ASCII then, which UTF-8 contains."""
     try:
         encoding = received.encoding if received else "utf-8"
     except CharsetError:

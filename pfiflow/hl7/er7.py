@@ -97,6 +97,13 @@ class Segment:
         start, end = self._bounds(n)
         return self._data[start:end]
 
+    def repetition_count(self, n: int) -> int:
+        """How many repetitions field `n` has, without cutting it; 0 when it is absent or empty."""
+        start, end = self._bounds(n)
+        if start == end or self._is_encoding_field(n):
+            return int(start < end)
+        return self._data.count(self.separators.repetition, start, end) + 1
+
     def repetitions(self, n: int) -> tuple[bytes, ...]:
         """Repetitions of field `n` as written; () when it is absent or empty. Raises `MessageError` over the limit."""
         value = self.field(n)
