@@ -7,6 +7,7 @@ cannot be used, `rules` reports the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from lxml import etree
@@ -35,6 +36,7 @@ __all__ = [
     "follow",
     "identifier",
     "identifiers",
+    "location",
     "orders",
     "organization",
     "patient",
@@ -45,6 +47,7 @@ __all__ = [
 
 V3: Final = "{urn:hl7-org:v3}"
 _ACCESSION: Final = "{urn:dicom-org:ps3-20}accessionNumber"
+_MOST_INDEX: Final = 1_000  # keeps the search for a place short in a document made to be long
 STRUCTURE_ROOT: Final = "1.2.250.1.71.4.2.2"
 """Authority of the national identifiers of health structures."""
 
@@ -80,6 +83,24 @@ def attribute(element: Element | None, name: str) -> str:
 def text(element: Element | None) -> str:
     """The element's own text with its white space collapsed, "" when absent."""
     return "" if element is None or element.text is None else " ".join(element.text.split())
+
+
+def location(element: Element) -> str:
+    """The XPath of an element, `/ClinicalDocument/author[2]/time`, from the ClinicalDocument that holds it, if any.
+
+    Foreign elements keep their prefix; an index is given where an element of the same name stands before or after.
+    """
+    steps: list[str] = []
+    each: Element | None = element
+    while each is not None:
+        name = etree.QName(each)
+        prefix = f"{each.prefix}:" if each.prefix and name.namespace != V3[1:-1] else ""
+        before = sum(1 for _ in islice(each.itersiblings(each.tag, preceding=True), _MOST_INDEX))
+        alone = not before and next(each.itersiblings(each.tag), None) is None
+        index = f"[{before + 1}]" if before < _MOST_INDEX else f"[position()>{_MOST_INDEX}]"
+        steps.append(prefix + name.localname + ("" if alone else index))
+        each = None if each.tag == V3 + "ClinicalDocument" else each.getparent()
+    return "/" + "/".join(reversed(steps))
 
 
 def identifier(element: Element | None) -> Identifier | None:
