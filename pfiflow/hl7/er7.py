@@ -104,6 +104,13 @@ class Segment:
             return int(start < end)
         return self._data.count(self.separators.repetition, start, end) + 1
 
+    def span(self, n: int) -> tuple[int, int]:
+        """Where field `n` stands in `Message.raw`, as (start, end): to read a large field in place, without a copy.
+
+        An absent field is an empty span. Raises ValueError when n < 1.
+        """
+        return self._bounds(n)
+
     def repetitions(self, n: int) -> tuple[bytes, ...]:
         """Repetitions of field `n` as written; () when it is absent or empty. Raises `MessageError` over the limit."""
         value = self.field(n)
