@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import binascii
 
+from attrs import frozen
+
 from pfiflow.hl7.er7 import Segment
 
-__all__ = ["Base64Error", "decode_base64", "decode_truncated_text", "stray_content"]
+__all__ = ["Base64Error", "Encapsulated", "decode_base64", "decode_truncated_text", "encapsulated"]
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BLANKS = b" \t\xa0\xc2"  # space, tab, no-break space in ISO 8859 or UTF-8: only ever around a value
@@ -16,7 +18,7 @@ class Base64Error(ValueError):
     """Not base64. The text says what is wrong with it, and shows nothing of it."""
 
 
-def decode_base64(data: bytes) -> bytes:
+def decode_base64(value: bytes | memoryview) -> bytes:
     """The bytes of an OBX-5.5. Missing padding is tolerated (official examples); any foreign character is refused.
 
     One pass in C over well-formed data; the reason is sought only when that fails.
@@ -24,36 +26,71 @@ def decode_base64(data: bytes) -> bytes:
     Raises:
         Base64Error: foreign characters, padding in the middle, or a length that no base64 has (cut short).
     """
-    data = data.strip(_BLANKS)
+    data = _trimmed(memoryview(value))
     padding = -len(data) % 4
     try:
-        return binascii.a2b_base64(data + b"=" * padding if padding else data, strict_mode=True)
+        return binascii.a2b_base64(bytes(data) + b"=" * padding if padding else data, strict_mode=True)
     except binascii.Error:
-        raise Base64Error(_why_not(data)) from None
+        raise Base64Error(_why_not(bytes(data))) from None
 
 
-def decode_truncated_text(data: bytes) -> tuple[bytes, bool]:
+def decode_truncated_text(value: bytes | memoryview) -> tuple[bytes, bool]:
     """The bytes of a mail text, and whether it was cut short: a last lone character, which holds no byte, is dropped.
 
     Raises:
         Base64Error: anything else that `decode_base64` refuses.
     """
-    data = data.strip(_BLANKS)
+    data = bytes(value).strip(_BLANKS)
     bare = data.rstrip(b"=")
     cut = len(bare) % 4 == 1
     return decode_base64(bare[:-1] if cut else data), cut
 
 
-def stray_content(segment: Segment) -> bool:
-    """Whether OBX-5 holds more than one ED value: what a slice of its component 5 would silently leave out."""
-    separators = segment.separators
-    if segment.component(5, 6):
-        return True
-    value = segment.field(5)
-    found = value.find(separators.repetition)
-    return found >= 0 and bool(
-        value[found:].strip(separators.repetition + separators.component + separators.subcomponent + _BLANKS)
-    )
+@frozen
+class Encapsulated:
+    """An OBX-5 of type ED. The three words are upper case; `data` is as written, base64."""
+
+    type: str
+    subtype: str
+    encoding: str
+    data: memoryview
+    stray: bool  # something follows the data: another repetition or component, which a reader would leave out
+
+
+def encapsulated(raw: bytes, obx: Segment) -> Encapsulated:
+    """OBX-5 `source^type^subtype^encoding^data` of a segment of `raw`, cut in place: a document is not copied."""
+    (start, finish), separators = obx.span(5), obx.separators
+    words: list[str] = []
+    for _ in range(4):
+        found = raw.find(separators.component, start, finish)
+        if found < 0:
+            break
+        words.append(_word(raw[start:found]))
+        start = found + 1
+    begin = start
+    if len(words) < 4:
+        words.append(_word(raw[start:finish]))
+        begin = finish
+    end = finish
+    for separator in (separators.component, separators.repetition):
+        found = raw.find(separator, begin, end)
+        end = found if found >= 0 else end
+    _, kind, subtype, encoding, *_ = (*words, "", "", "")
+    stray = raw[end:finish].strip(separators.component + separators.repetition + _BLANKS)
+    return Encapsulated(kind, subtype, encoding, memoryview(raw)[begin:end], bool(stray))
+
+
+def _word(data: bytes) -> str:
+    return data.strip(_BLANKS).decode("latin-1").upper()
+
+
+def _trimmed(data: memoryview) -> memoryview:
+    start, end = 0, len(data)
+    while start < end and data[start] in _BLANKS:
+        start += 1
+    while end > start and data[end - 1] in _BLANKS:
+        end -= 1
+    return data[start:end]
 
 
 def _why_not(data: bytes) -> str:

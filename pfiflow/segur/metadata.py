@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from pfiflow.hl7.er7 import Segment
-from pfiflow.segur.encapsulated import Base64Error, decode_truncated_text, stray_content
+from pfiflow.segur.encapsulated import Base64Error, decode_truncated_text, encapsulated
 from pfiflow.segur.reading import Reading
 from pfiflow.segur.structure import ObservationGroup
 from pfiflow.segur.values import Destinations, Visibility
@@ -55,9 +55,9 @@ def canonical_code(text: str) -> str:
     return _ALIASES.get(code, code)
 
 
-def is_metadata(reading: Reading, obx: Segment) -> bool:
+def is_metadata(group: ObservationGroup) -> bool:
     """Whether an OBX is one of the metadata, known or not, rather than a document."""
-    return canonical_code(reading.text(obx, 3)) in _ORDER or reading.text(obx, 3, 3) == _TABLE
+    return group.table == _TABLE or canonical_code(group.code) in _ORDER
 
 
 def read_metadata(reading: Reading, groups: list[ObservationGroup], structure: str, encoding: str) -> Metadata:
@@ -69,9 +69,9 @@ def read_metadata(reading: Reading, groups: list[ObservationGroup], structure: s
     found: dict[str, ObservationGroup] = {}
     rank = -1
     for group in groups:
-        code, where = canonical_code(reading.text(group.obx, 3)), group.obx.location
+        code, where = canonical_code(group.code), group.obx.location
         if code not in _ORDER:
-            if is_metadata(reading, group.obx):
+            if is_metadata(group):
                 reading.error("103", f"unknown code of table {_TABLE}", f"{where}-3")
             else:
                 reading.warning("199", "an OBX that the volet does not name: ignored", where)
@@ -83,7 +83,7 @@ def read_metadata(reading: Reading, groups: list[ObservationGroup], structure: s
         if _ORDER[code] < rank:
             reading.warning("100", f"{code} is out of the volet's order", where)
         rank = max(rank, _ORDER[code])
-        _check_form(reading, group.obx, code, structure)
+        _check_form(reading, group, code, structure)
     flags = {code: _flag(reading, code, found.get(code)) for code in FLAGS}
     texts = {code: _text(reading, found[code].obx, encoding) if code in found else None for code in TEXTS}
     return _metadata(flags, texts, closed=_closes_channel(reading, found.get("DESTMSSANTEPAT")))
@@ -111,12 +111,12 @@ def _metadata(flags: Mapping[str, bool], texts: Mapping[str, str | None], *, clo
     )
 
 
-def _check_form(reading: Reading, obx: Segment, code: str, structure: str) -> None:
-    where = obx.location
+def _check_form(reading: Reading, group: ObservationGroup, code: str, structure: str) -> None:
+    obx, where = group.obx, group.obx.location
     expected = "ED" if code in TEXTS else _VALUE_TYPES[structure]
-    if reading.text(obx, 2) != expected:
+    if group.value_type != expected:
         reading.warning("102", f"the value type of {code} is {expected} in {structure}", f"{where}-2")
-    if reading.text(obx, 3, 3) != _TABLE:
+    if group.table != _TABLE:
         reading.warning("103", f"the coding system of {code} is {_TABLE}", f"{where}-3.3")
     if code not in TEXTS and reading.text(obx, 5, 3) != "expandedYes-NoIndicator":
         reading.warning("103", "the coding system of Y and N is expandedYes-NoIndicator", f"{where}-5.3")
@@ -142,14 +142,15 @@ def _flag(reading: Reading, code: str, group: ObservationGroup | None) -> bool:
 def _text(reading: Reading, obx: Segment, encoding: str) -> str | None:
     """The mail text; None when it is empty. Base64 cut short (official examples) keeps what is whole, and warns."""
     where = f"{obx.location}-5"
-    if reading.text(obx, 5, 4).upper() != "BASE64":
+    value = encapsulated(reading.message.raw, obx)
+    if value.encoding != "BASE64":
         reading.error("103", "a mail text is ^text^^Base64^<data>", f"{where}.4")
         return None
-    if stray_content(obx):
+    if value.stray:
         reading.error("198", "one text only: something follows OBX-5.5", where)
         return None
     try:
-        data, cut = decode_truncated_text(obx.component(5, 5))
+        data, cut = decode_truncated_text(value.data)
         text = data.decode(encoding, "ignore" if cut else "strict")
     except Base64Error as error:
         reading.error("102", f"the mail text {error}", f"{where}.5")

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from pfiflow.cda.values import Code, Identifier
 from pfiflow.hl7.er7 import Segment
-from pfiflow.segur.encapsulated import Base64Error, decode_base64, stray_content
+from pfiflow.segur.encapsulated import Base64Error, decode_base64, encapsulated
 from pfiflow.segur.metadata import is_metadata
 from pfiflow.segur.reading import Reading
 from pfiflow.segur.structure import ObservationGroup
@@ -80,9 +80,7 @@ def read_txa(reading: Reading, txa: Segment, action: Action | None, type_code: s
 def document_group(reading: Reading, groups: tuple[ObservationGroup, ...], structure: str) -> ObservationGroup | None:
     """The group of the document: the first OBX. Notes 100 when something else comes first, 198 or 207 for a second."""
     documents = [
-        group
-        for group in groups
-        if not is_metadata(reading, group.obx) and (group is groups[0] or reading.text(group.obx, 2) == "ED")
+        group for group in groups if not is_metadata(group) and (group is groups[0] or group.value_type == "ED")
     ]
     if not documents:
         if groups:
@@ -116,9 +114,11 @@ def read_document(reading: Reading, obx: Segment, action: Action | None, obr: Se
         if code and obr and reading.text(obr, 4, part) not in {"", code}:
             reading.error("199", "differs from OBR-4: which document is it?", f"{where}-3")
             break
-    for part, expected in ((2, "TEXT"), (3, "XML"), (4, "BASE64")):
-        value = reading.required(obx, 5, f"OBX-5.{part} {expected}", part)
-        if value and value.upper() != expected:
+    value = encapsulated(reading.message.raw, obx)
+    for part, word, expected in ((2, value.type, "TEXT"), (3, value.subtype, "XML"), (4, value.encoding, "BASE64")):
+        if not word:
+            reading.missing(obx, 5, expected, part)
+        elif word != expected:
             reading.error("103", f"OBX-5.{part} is {expected}: ^TEXT^XML^Base64^<data>", f"{where}-5.{part}")
     status = reading.required(obx, 11, "the result status")
     if status and status not in _STATUS.values():
@@ -127,20 +127,14 @@ def read_document(reading: Reading, obx: Segment, action: Action | None, obr: Se
         reading.error(
             "199", f"{status} contradicts what the message asks: {_STATUS[action]} is expected", f"{where}-11"
         )
-    if stray_content(obx):
+    if value.stray:
         reading.error("198", "one document only: something follows OBX-5.5", f"{where}-5")
         return b""
-    return _decoded(reading, obx)
-
-
-def _decoded(reading: Reading, obx: Segment) -> bytes:
-    where = f"{obx.location}-5.5"
-    data = obx.component(5, 5)
     try:
-        document = decode_base64(data)
+        document = decode_base64(value.data)
     except Base64Error as error:
-        reading.error("102", f"the document {error}", where)
+        reading.error("102", f"the document {error}", f"{where}-5.5")
         return b""
     if not document:
-        reading.error("101", "the document is required", where)
+        reading.missing(obx, 5, "the document", 5)
     return document

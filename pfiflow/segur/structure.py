@@ -34,6 +34,9 @@ class ObservationGroup:
     """An OBX with the PRT and NTE that follow it."""
 
     obx: Segment
+    value_type: str  # OBX-2
+    code: str  # OBX-3.1 as written
+    table: str  # OBX-3.3
     participations: list[Segment] = field(factory=list)
     notes: list[Segment] = field(factory=list)
 
@@ -57,7 +60,11 @@ def check_structure(reading: Reading, structure: Structure) -> tuple[Observation
                 reading.error("100", f"misplaced: the order is {' '.join(order)}", segment.location)
             rank = max(rank, order.index(name))
             if name == "OBX":
-                groups.append(ObservationGroup(segment))
+                groups.append(
+                    ObservationGroup(
+                        segment, reading.text(segment, 2), reading.text(segment, 3), reading.text(segment, 3, 3)
+                    )
+                )
         elif name == "PRT":
             if before not in {"OBX", "PRT"}:
                 reading.error("100", "misplaced: PRT follows the OBX of the document", segment.location)

@@ -95,5 +95,5 @@ def _read_body(reading: Reading, header: Header, data: bytes) -> Transmission | 
 
 def _read_metadata(reading: Reading, header: Header, groups: list[ObservationGroup]) -> Metadata:
     """The metadata of every OBX but the documents (a second document has its own problem already)."""
-    others = [g for g in groups if reading.text(g.obx, 2) != "ED" or is_metadata(reading, g.obx)]
+    others = [group for group in groups if group.value_type != "ED" or is_metadata(group)]
     return read_metadata(reading, others, header.structure, header.encoding)
