@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pfiflow.endpoints.mllp_client import MllpClient
-from pfiflow.endpoints.tls import ClientTls, TlsOptions
+from pfiflow.endpoints.tls import TlsOptions
 from pfiflow.errors import ProtocolError
 from pfiflow.flow.options import Address
 from pfiflow.hl7 import ack, er7
@@ -62,7 +62,7 @@ def _target(target: str, ca: Path | None, cert: Path | None, key: Path | None) -
     if parts.scheme == "mllps":
         if ca is None:
             raise click.BadParameter("mllps:// needs --ca", param_hint="--to")
-        context = ClientTls(TlsOptions(ca=(ca,), certificate=cert, key=key)).context()
+        context = TlsOptions(ca=(ca,), certificate=cert, key=key).client_context()
     return Address(parts.hostname, parts.port), context
 
 

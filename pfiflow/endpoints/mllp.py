@@ -19,8 +19,8 @@ from typing import Any, Literal, cast
 import anyio
 from attrs import define, field, frozen
 
-from pfiflow.endpoints.tls import ServerTls, TlsOptions
-from pfiflow.errors import Deferred, Problem, ProtocolError, Rejected
+from pfiflow.endpoints.tls import TlsContext, TlsOptions
+from pfiflow.errors import ConfigError, Deferred, Problem, ProtocolError, Rejected
 from pfiflow.flow.component import Component, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Size, option
@@ -78,6 +78,7 @@ class _Connection(asyncio.Protocol):
     last_byte: float = 0.0
     peer: str = ""
     closing: bool = False
+    ended: bool = False  # the peer will send no more
     paused: bool = False
     transport: asyncio.Transport = field(init=False)
     wake: asyncio.Event = field(factory=asyncio.Event)
@@ -138,7 +139,10 @@ class _Connection(asyncio.Protocol):
         self.writable.set()
 
     def eof_received(self) -> bool:
-        return True  # half-closed: what was received is still answered, then `serve` closes
+        """Half-closed: what was received is still answered, then `serve` closes. TLS knows no half-closed state."""
+        self.ended = True
+        self.wake.set()
+        return self.transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.closing = True
@@ -163,7 +167,7 @@ class _Connection(asyncio.Protocol):
         try:
             while True:
                 while not self.frames:
-                    if self.closing or self.source.stopping:
+                    if self.closing or self.ended or self.source.stopping:
                         return
                     self.wake.clear()
                     await self.wake.wait()
@@ -205,10 +209,9 @@ class MllpSource:
         """Serve until cancelled. Raises OSError when the address cannot be bound."""
         self._receive = receive
         loop = asyncio.get_running_loop()
-        context: ssl.SSLContext | None = None
-        tls = ServerTls(self.options.tls) if self.options.tls is not None else None
-        if tls is not None:
-            context = tls.context()
+        context = (
+            None if self.options.tls is None else _following_context(TlsContext(self.options.tls, server_side=True))
+        )
         server = await loop.create_server(
             lambda: _Connection(self, mllp.Decoder(self.options.max_frame)),
             self.options.listen.host,
@@ -316,6 +319,22 @@ class MllpSource:
         now = datetime.now(UTC).astimezone()
         control_id = f"{now:%y%m%d%H%M%S}{self._answers:08d}"  # MSH-10 holds 20 characters before HL7 2.7
         return ack.acknowledge(message, code, problems, control_id=control_id, now=now)
+
+
+def _following_context(tls: TlsContext) -> ssl.SSLContext:
+    """A context whose every handshake uses the files as they are then: a renewed certificate needs no restart."""
+    context = tls.current()
+
+    def renew(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int | None:
+        try:
+            connection.context = tls.current()
+        except (ConfigError, Deferred) as error:
+            logger.error("TLS handshake refused: %s", error)  # noqa: TRY400 - the error says it all
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        return None
+
+    context.sni_callback = renew
+    return context
 
 
 def _header_of(payload: bytes) -> er7.Message | None:

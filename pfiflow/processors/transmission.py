@@ -1,0 +1,148 @@
+"""`read-transmission` and `check-transmission`: an MDM or ORU becomes a Transmission that may be taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import frozen
+
+from pfiflow.cda import document as cda
+from pfiflow.cda import rules as header_rules
+from pfiflow.cda.schema import SchemaChecker
+from pfiflow.errors import Problem, ProtocolError, Rejected
+from pfiflow.flow.component import BodyType, Component
+from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.options import option
+from pfiflow.hl7 import conformance, er7
+from pfiflow.segur import rules
+from pfiflow.segur.transmission import read
+from pfiflow.segur.values import Transmission
+
+__all__ = ["COMPONENTS", "CheckOptions", "ReadOptions"]
+
+
+@frozen
+class ReadOptions:
+    """Options of `read-transmission`."""
+
+    conformance: bool = option(
+        default=False, doc="Also check the whole message against HL7 tables with hl7apy (slow: 20 ms a message)."
+    )
+
+
+@frozen
+class CheckOptions:
+    """Options of `check-transmission`."""
+
+    destinations: Literal["lenient", "strict"] = option(
+        default="lenient", doc="The destination matrix: the volet's table, or its evident reading."
+    )
+    cda_rules: Literal["lenient", "strict"] = option(
+        default="lenient", doc="`strict` also refuses what the CI-SIS header rules call a fault without danger."
+    )
+    schema: Path | None = option(
+        default=None,
+        doc="Official CDA schema set to check against, instead of our header schema.",
+        example="CDA_extended.xsd",
+    )
+    confidentiality: tuple[Literal["N", "R", "V"], ...] = option(
+        default=("N",), doc="Document confidentiality codes that may be shared.", example=["N"]
+    )
+    test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)
+
+
+def _read(exchange: Exchange[bytes], *, with_conformance: bool) -> Exchange[Transmission]:
+    try:
+        transmission = read(exchange.body)
+        found = conformance.check(er7.parse(exchange.body)) if with_conformance else ()
+    except ProtocolError as error:
+        raise Rejected(*getattr(error, "problems", ()) or (Problem("100", str(error), "MSH"),)) from error
+    if found:
+        raise Rejected(*found)
+    return exchange.with_body(transmission).with_headers({"action": transmission.action.name.lower()})
+
+
+def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: SchemaChecker) -> Exchange[Transmission]:
+    transmission = exchange.body
+    problems: list[Problem] = [*transmission.warnings]
+    problems += rules.check_destinations(transmission, options.destinations)
+    try:
+        document, tree = cda.read_tree(transmission.document)
+    except Rejected as rejection:
+        raise Rejected(*problems, *rejection.problems) from None
+    problems += schema.check(tree)
+    problems += header_rules.check(document, tree)
+    problems += rules.check_identity(transmission, document)
+    problems += rules.check_document(transmission, document)
+    problems += rules.check_confidentiality(document, frozenset(options.confidentiality))
+    if any(p.severity == "error" or options.cda_rules == "strict" for p in problems):
+        raise Rejected(*problems)
+    checked = exchange.with_headers({"document-id": document.id.unique_id, "document-type": document.code.code})
+    if problems:
+        checked = checked.with_note("warnings", count=len(problems), problems=" | ".join(map(str, problems)))
+    return checked
+
+
+def _view(transmission: Transmission) -> Mapping[str, object]:
+    destinations, visibility = transmission.destinations, transmission.visibility
+    return {
+        "action": transmission.action.name.lower(),
+        "structure": transmission.structure,
+        "control_id": transmission.control_id,
+        "sender": {"application": transmission.sending_application, "facility": transmission.sending_facility},
+        "type": {"code": transmission.type.code, "label": transmission.type.display},
+        "patient": {"key": transmission.patient.ordering_key, "class": transmission.patient_class},
+        "destinations": {
+            "dmp": destinations.dmp,
+            "professionals": destinations.professionals,
+            "patient": destinations.patient,
+        },
+        "visibility": {
+            "hidden_from_professionals": visibility.hidden_from_professionals,
+            "hidden_from_patient": visibility.hidden_from_patient,
+            "hidden_from_representatives": visibility.hidden_from_representatives,
+        },
+        "wants_delivery_receipts": transmission.wants_delivery_receipts,
+        "wants_reading_receipts": transmission.wants_reading_receipts,
+        "size": len(transmission.document),
+    }
+
+
+def _raw(transmission: Transmission) -> bytes:
+    return transmission.raw
+
+
+def _reader(options: ReadOptions) -> Callable[[Exchange[Any]], Exchange[Transmission]]:
+    return partial(_read, with_conformance=options.conformance)
+
+
+def _checker(options: CheckOptions) -> Callable[[Exchange[Any]], Exchange[Transmission]]:
+    return partial(_check, options=options, schema=SchemaChecker(options.schema))
+
+
+COMPONENTS = (
+    BodyType("transmission", Transmission, _raw, read, _view),
+    Component(
+        name="read-transmission",
+        kind="processor",
+        build=_reader,
+        options=ReadOptions,
+        doc="Reads an MDM T02/T10/T04 or ORU R01 of the volet Transmission 2.1; refuses with every rule broken.",
+        accepts=bytes,
+        gives=Transmission,
+        sets=("action",),
+    ),
+    Component(
+        name="check-transmission",
+        kind="processor",
+        build=_checker,
+        options=CheckOptions,
+        doc="Checks what a transmission asks for, its CDA, and that both speak of the same patient and document.",
+        accepts=Transmission,
+        gives=Transmission,
+        sets=("document-id", "document-type"),
+    ),
+)

@@ -1,0 +1,177 @@
+"""From a transmission to an MSSanté mail: the archive with its metadata, the readable copy, the mail around them.
+
+Pure: the same transmission, exchange id and settings give the same bytes, so that a retry sends the same mail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from attrs import frozen
+
+from pfiflow import mssante, xdm, xds
+from pfiflow.cda import document as cda
+from pfiflow.cda.pdf import Pdf, pdf_of
+from pfiflow.cda.values import ClinicalDocument
+from pfiflow.errors import Rejected
+from pfiflow.segur.rules import patient_address, patient_mail_refusal, professional_recipients
+from pfiflow.segur.values import Action, Transmission
+
+__all__ = ["Audience", "Mailbox", "Package", "Publisher", "mail", "pack"]
+
+Audience = Literal["professionals", "patient"]
+"""Who a mail is for. They never share one: other rules, other text, other receipts."""
+
+_XDM_ACTIONS: Mapping[Action, xdm.Action] = {Action.NEW: "", Action.REPLACE: "C", Action.DELETE: "D"}
+_MAIL_ACTIONS: Mapping[Action, mssante.Action] = {
+    Action.NEW: "new",
+    Action.REPLACE: "replace",
+    Action.DELETE: "delete",
+}
+_HIDDEN = (
+    ("hidden_from_professionals", "MASQUE_PS"),
+    ("hidden_from_patient", "INVISIBLE_PATIENT"),
+    ("hidden_from_representatives", "INVISIBLE_REP_LEGAUX"),
+)
+
+
+@frozen
+class Publisher:
+    """What the archive says of who made it."""
+
+    source_id: str  # OID of the emitting system: SubmissionSet.sourceId
+    sender: xdm.Sender
+    software: xdm.Software
+    action_slot: xdm.ActionSlot
+    test_platform: bool = False
+
+
+@frozen
+class Mailbox:
+    """The applicative mailbox that sends, and what its mails carry."""
+
+    address: str
+    label: str
+    reply_to: str  # when the message gives no REPLY
+    nil: str  # X-MSS-NIL, the product's reference number
+    max_bytes: int | None = None
+    test_platform: bool = False
+
+
+@frozen
+class Package:
+    """A transmission made ready for one audience: the IHE_XDM archive and the PDF that says the same."""
+
+    transmission: Transmission
+    document: ClinicalDocument
+    archive: bytes
+    pdf: Pdf
+
+
+def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, received: datetime) -> Package:
+    """The archive and the PDF of one transmission.
+
+    `received` becomes the submission time, and the exchange id the submission's uniqueId (`2.25.<128 bits>`): both are
+    the same on every attempt. Raises Rejected: the document or its metadata cannot be written.
+    """
+    document, tree = cda.read_tree(transmission.document)
+    hidden = tuple(code for name, code in _HIDDEN if getattr(transmission.visibility, name))
+    entry = xds.document_entry(
+        document,
+        target="xdm",
+        entry_uuid=xds.entry_uuid_of(document.id.unique_id),
+        hidden=hidden,
+        test_platform=publisher.test_platform,
+    )
+    associations = ()
+    if transmission.action is Action.REPLACE and document.replaces is not None:
+        replaced = xds.entry_uuid_of(document.replaces.unique_id)
+        associations = (xds.replacement(entry.entry_uuid, replaced_entry_uuid=replaced),)
+    sender = transmission.sender
+    submission = xds.submission_set(
+        (entry,),
+        unique_id=submission_unique_id(exchange_id),
+        source_id=publisher.source_id,
+        submission_time=received,
+        content_type=xds.content_type_of(transmission.patient_class),
+        author=xds.author_of()
+        if sender is None
+        else xds.author_of(
+            person_id=sender.person_id,
+            person_id_type=sender.person_id_type,
+            person_authority=sender.person_authority,
+            family=sender.person_family,
+            given=sender.person_given,
+            organization_name=sender.organization_name,
+            organization_id=sender.organization_id,
+            organization_id_type=sender.organization_id_type,
+            organization_authority=sender.organization_authority,
+            device=sender.device,
+        ),
+        associations=associations,
+    )
+    archive = xdm.pack(
+        submission,
+        (document.raw,),
+        sender=publisher.sender,
+        software=publisher.software,
+        action=_XDM_ACTIONS[transmission.action],
+        action_slot=publisher.action_slot,
+    )
+    return Package(transmission, document, archive, pdf_of(document, tree))
+
+
+def submission_unique_id(exchange_id: str) -> str:
+    """An OID under 2.25 (ITU-T X.667) derived from an exchange id."""
+    return f"2.25.{int.from_bytes(hashlib.sha256(exchange_id.encode()).digest()[:16])}"
+
+
+def mail(
+    package: Package, mailbox: Mailbox, *, audience: Audience, exchange_id: str, received: datetime
+) -> mssante.OutgoingMail:
+    """The mail of a package to one audience. Raises Rejected: nobody may or can receive it, or it is too large."""
+    transmission, document, patient = package.transmission, package.document, package.document.patient
+    to_patient = audience == "patient"
+    if to_patient:
+        refusal = patient_mail_refusal(transmission, test_platform=mailbox.test_platform)
+        if refusal is not None:
+            raise Rejected(refusal)
+        recipients: tuple[str, ...] = (patient_address(transmission, test_platform=mailbox.test_platform),)
+    else:
+        recipients = professional_recipients(transmission)
+    label = document.code.display or transmission.type.display or document.title
+    event = document.service_events[0] if document.service_events else None
+    name = mssante.pdf_name(
+        (event.start if event else "") or document.effective_time,
+        label,
+        patient.birth_family,
+        patient.first_birth_given,
+        transmission.patient.account,
+    )
+    domain = mailbox.address.rpartition("@")[2]
+    return mssante.build(
+        archive=package.archive,
+        documents=(mssante.Attachment(name, package.pdf.data),),
+        labels=(label,),
+        family=patient.birth_family,
+        given=patient.first_birth_given,
+        birth_date=patient.birth_time,
+        action=_MAIL_ACTIONS[transmission.action],
+        text=transmission.patient_text if to_patient else transmission.professional_text,
+        sender=mailbox.address,
+        sender_label=mailbox.label,
+        reply_to=transmission.reply_to or mailbox.reply_to,
+        recipients=recipients,
+        message_id=mssante.message_id(exchange_id, audience, domain),
+        date=received,
+        nil=mailbox.nil,
+        ins_qualified=transmission.patient.qualified_ins(test_platform=mailbox.test_platform) is not None,
+        cda_codes=(document.code.code,),
+        close_channel=to_patient and transmission.destinations.patient_may_not_answer,
+        receipt_wanted=transmission.wants_delivery_receipts,
+        reading_wanted=transmission.wants_reading_receipts,
+        max_bytes=mailbox.max_bytes,
+    )

@@ -1,0 +1,23 @@
+"""What every test shares: asyncio as the event loop, and the place of the official examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The engine runs on asyncio; trio is not supported."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of official examples beside the checkout; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the official examples (../shared) are not here")
+    return SHARED

@@ -1,0 +1,1 @@
+"""Tests of the engine, about a bakery: it knows no health care."""
