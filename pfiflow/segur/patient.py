@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from pfiflow.cda.identity import has_valid_key, is_matricule
 from pfiflow.cda.values import INS_ROOTS, INS_TEST_ROOTS
 from pfiflow.hl7.er7 import Segment
-from pfiflow.segur.ins import has_right_key, is_matricule
 from pfiflow.segur.reading import Reading
 from pfiflow.segur.values import PatientIdentifier, PatientIdentity
 
@@ -97,7 +97,7 @@ def _checked(reading: Reading, identifier: PatientIdentifier, where: str) -> Pat
         reading.error(
             "102", f"a matricule INS has 15 characters, 13 and the key; this has {len(number)} or a wrong form", where
         )
-    elif not has_right_key(number):
+    elif not has_valid_key(number):
         reading.warning("102", "the key of the matricule INS is wrong", where)
     return PatientIdentifier(number, identifier.authority, identifier.type, identifier.namespace)
 
