@@ -33,7 +33,7 @@ _MIRROR_LIMIT = 500  # bytes of one mirrored field: no identifier is longer, and
 _USER_MESSAGE_LIMIT = 250  # ERR-8, HL7 2.5
 _TEXT_LIMIT = 2000  # characters kept of a text in a peer's answer
 _CONTROLS = bytes((*range(0x20), 0x7F))
-_LOCATION = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
+_LOCATION = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?", re.ASCII)
 _SEVERITY_OF = cast("dict[str, Severity]", {letter: severity for severity, letter in SEVERITIES.items()})
 
 

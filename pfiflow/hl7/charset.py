@@ -79,10 +79,10 @@ class Charset:
 
 @lru_cache(maxsize=64)
 def charset_named(declared: bytes, default: str = DEFAULT_ENCODING) -> Charset:
-    """The `Charset` of an MSH-18 as written (first repetition counts: it is the set of the message itself).
+    """The `Charset` of one repetition of MSH-18 (the first one is the set of the message itself).
 
     Raises ValueError when `default`, the codec for an empty MSH-18, is none of `CODECS`.
     """
     hl7_name(default)
-    name = declared.split(b"~", 1)[0].strip().decode("ascii", "replace").upper()
+    name = declared.strip().decode("ascii", "replace").upper()
     return Charset(CODECS.get(name, "") if name else default)

@@ -57,7 +57,9 @@ _FORBIDDEN = (b"\0", b"\x0b", b"\x1c")  # no text, and no MLLP frame can carry V
 _LINE_FEED = 0x0A
 _HEADERS = frozenset({"MSH", "BHS", "FHS"})
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
-_PATH = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d{1,9})\])?-(\d{1,9})(?:\[(\d{1,9})\])?(?:\.(\d{1,9})(?:\.(\d{1,9}))?)?")
+_PATH = re.compile(
+    r"([A-Z][A-Z0-9]{2})(?:\[(\d{1,9})\])?-(\d{1,9})(?:\[(\d{1,9})\])?(?:\.(\d{1,9})(?:\.(\d{1,9}))?)?", re.ASCII
+)
 
 
 @frozen(eq=False, repr=False)
@@ -145,6 +147,8 @@ class Segment:
         if self._is_encoding_field(n):
             return value.decode("latin-1")
         separator = self.separators.subcomponent
+        if subcomponent < 1:
+            raise ValueError(f"HL7 subcomponents count from 1, not {subcomponent}")
         if subcomponent > 1 or separator in value:
             parts = value.split(separator, subcomponent)
             value = parts[subcomponent - 1] if subcomponent <= len(parts) else b""
@@ -285,7 +289,7 @@ def parse(data: bytes, *, max_segments: int = 10_000, default_encoding: str = DE
     _refuse_ambiguity(data, begin, separators)
     name_end = separators.field
     windows = _windows(data, begin)
-    header = _header_charset(data, begin, windows[0][1] if windows else begin, name_end, default_encoding)
+    charset = _charset(data[begin : windows[0][1]], separators, default_encoding)
     segments: list[Segment] = []
     by_name: dict[str, list[Segment]] = {}
     if len(windows) > max_segments:
@@ -299,13 +303,13 @@ def parse(data: bytes, *, max_segments: int = 10_000, default_encoding: str = DE
             )
         name = data[start : start + 3].decode("ascii")
         same = by_name.setdefault(name, [])
-        each = Segment(name, position, len(same) + 1, separators, data, start, end, header)
+        each = Segment(name, position, len(same) + 1, separators, data, start, end, charset)
         same.append(each)
         segments.append(each)
     if len(by_name["MSH"]) > 1:
         raise MessageError(Problem("100", "a second MSH: send one message at a time", location="MSH[2]"))
     index = MappingProxyType({name: tuple(found) for name, found in by_name.items()})
-    return Message(data, separators, tuple(segments), header, index)
+    return Message(data, separators, tuple(segments), charset, index)
 
 
 def _separators(data: bytes, begin: int) -> Separators:
@@ -326,7 +330,7 @@ def _refuse_ambiguity(data: bytes, begin: int, separators: Separators) -> None:
                 Problem("102", f"control character 0x{control[0]:02X}: send text, escape what is none", location="MSH")
             )
     if b"\n" in data and b"\r" in data:
-        mixed = re.compile(rb"(?<!\r)\n[A-Z][A-Z0-9]{2}" + re.escape(separators.field))
+        mixed = re.compile(rb"[^\r\n]\n+[A-Z][A-Z0-9]{2}" + re.escape(separators.field))
         if mixed.search(data, begin):
             raise MessageError(
                 Problem("100", "segments end with CR here and LF there: end each with CR", location="MSH")
@@ -350,9 +354,11 @@ def _windows(data: bytes, begin: int) -> list[tuple[int, int]]:
     return windows
 
 
-def _header_charset(data: bytes, begin: int, end: int, separator: bytes, default: str) -> Charset:
-    fields = data[begin:end].split(separator, 18)
-    return charset_named(fields[17] if len(fields) > 17 else b"", default)
+def _charset(header: bytes, separators: Separators, default: str) -> Charset:
+    fields = header.split(separators.field, 18)
+    if len(fields) < 18:
+        return charset_named(b"", default)
+    return charset_named(unescape_bytes(fields[17].split(separators.repetition, 1)[0], separators), default)
 
 
 @lru_cache(maxsize=1024)

@@ -99,11 +99,11 @@ def _unescaper(separators: Separators) -> tuple[re.Pattern[bytes], Callable[[re.
         known = table.get(content)
         if known is not None:
             return known
-        if content.startswith(b"X"):
+        if content.startswith(b"X") and len(content) > 1:
             try:
                 return bytes.fromhex(content[1:].decode("ascii"))
             except ValueError:
-                pass  # an odd number of digits, or none: stays as written
+                pass  # no pairs of digits: stays as written
         return match[0]
 
     return pattern, replacement
