@@ -19,7 +19,16 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ConfigError", "ConfigErrors", "Deferred", "PfiflowError", "Problem", "ProtocolError", "Rejected", "Severity"]
+__all__ = [
+    "ConfigError",
+    "ConfigErrors",
+    "Deferred",
+    "PfiflowError",
+    "Problem",
+    "ProtocolError",
+    "Rejected",
+    "Severity",
+]
 
 Severity = Literal["error", "warning", "information"]
 

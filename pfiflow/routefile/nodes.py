@@ -18,15 +18,24 @@ from pfiflow.errors import ConfigError
 from pfiflow.flow.route import Place
 from pfiflow.routefile.scalars import Core, core, source_offset
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "ListNode", "MapNode", "Node", "Report", "ScalarNode", "SourceFile", "compose"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "ListNode",
+    "MapNode",
+    "Node",
+    "Report",
+    "ScalarNode",
+    "SourceFile",
+    "compose",
+    "shown",
+]
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 100
 
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same events, sixteen times as fast
-_NOT_TEXT = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -244,7 +253,7 @@ class _Composer:
         if not isinstance(node.value, str):
             self.report.add(
                 node.place,
-                f"a key is text; {_shown(node.text)} is not." if node.text else "a key is missing before this colon.",
+                f"a key is text; {shown(node.text)} is not." if node.text else "a key is missing before this colon.",
                 code="yaml",
                 hint="Put it in quotes." if node.text else "",
             )
@@ -253,7 +262,7 @@ class _Composer:
             top.skip_value = True
             self.report.add(
                 node.place,
-                f"key {_shown(node.text)} is given twice; the first is at line {first.line}, column {first.column}.",
+                f"key {shown(node.text)} is given twice; the first is at line {first.line}, column {first.column}.",
                 code="duplicate",
             )
         else:
@@ -279,6 +288,6 @@ class _Composer:
         top.key, top.skip_value = None, False
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """A name as it is quoted in messages: never long, never with control characters."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
