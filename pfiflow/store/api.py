@@ -103,6 +103,7 @@ class JournalEntry:
     route: str
     event: str
     facts: Mapping[str, str] = field(factory=dict)
+    line: int = 0  # given by the store, rising; what `Store.journal(after=…)` goes on from
 
 
 @frozen

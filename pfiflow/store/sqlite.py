@@ -1,0 +1,404 @@
+"""The embedded store: one SQLite file in WAL mode, group commit, claims on a connection of their own.
+
+Threads: one writes (`writer.py`), one answers the workers' claims, one the operators' lists (`reader.py`), one
+checkpoints (`checkpoint.py`). The event loop only queues and wakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import anyio
+from attrs import define, frozen
+
+from pfiflow.store import claims, operations, purge
+from pfiflow.store.api import (
+    ChannelStatus,
+    Claim,
+    Dead,
+    JournalEntry,
+    LedgerEntry,
+    Message,
+    MessageSummary,
+    Purged,
+    State,
+    StoreError,
+    UnitOfWork,
+)
+from pfiflow.store.checkpoint import Checkpointer
+from pfiflow.store.leases import Lease, Leases, Signals
+from pfiflow.store.lockfile import LockFile
+from pfiflow.store.reader import Reader
+from pfiflow.store.schema import MIGRATIONS, connect, create_file, migrate, translate
+from pfiflow.store.units import Applied, Numbers, UnitWriter
+from pfiflow.store.writer import Job, Writer
+
+__all__ = ["Role", "SqliteStore", "Statistics"]
+
+T = TypeVar("T")
+
+Role = Literal["engine", "operator"]
+
+
+@frozen
+class Statistics:
+    """What the store did since it was opened.
+
+    Attributes:
+        units: units of work and operators' changes asked for.
+        transactions: how many transactions (each one fsync) they took.
+        checkpoints: passes that copied the log into the database.
+    """
+
+    units: int
+    transactions: int
+    checkpoints: int
+
+
+@define(eq=False)
+class _Running:
+    """What exists while the store is open."""
+
+    writer: Writer
+    units: UnitWriter
+    reader: Reader
+    lister: Reader
+    checkpointer: Checkpointer
+    connections: tuple[sqlite3.Connection, ...]
+
+
+class SqliteStore:
+    """`Store` in one SQLite file. Keeps every promise of `pfiflow.store.api`.
+
+    With `role="operator"` it opens beside a running engine, for what operators ask: `commit` and the claims are the
+    engine's alone. The engine notices what an operator changed within a second.
+
+    Bind it to one event loop (asyncio): `open` and every other call in the same one.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        role: Role = "engine",
+        *,
+        busy_timeout: float = 10.0,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+    ) -> None:
+        self.path = Path(path)
+        self.role = role
+        self._busy_timeout = busy_timeout
+        self._migrations = migrations
+        self._lock = LockFile(self.path)
+        self._leases = Leases()
+        self._signals = Signals()
+        self._running: _Running | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open, migrate the schema, start the threads.
+
+        Raises StoreLockedError when an engine runs on the file, StoreError when it is not a store, is damaged, is too
+        new, or (operator) does not exist.
+        """
+        if self._running is not None:
+            raise StoreError(f"store {self.path} is open already")
+        loop = asyncio.get_running_loop()
+        if self.role == "engine":
+            self._lock.acquire()
+        connections: list[sqlite3.Connection] = []
+        try:
+            await anyio.to_thread.run_sync(self._connect, connections)
+        except BaseException as error:
+            for connection in connections:
+                connection.close()
+            self._lock.release()
+            known = translate(error, self.path)
+            if known is error:
+                raise
+            raise known from error
+        self._start(connections, loop)
+
+    def _connect(self, connections: list[sqlite3.Connection]) -> None:
+        if self.role == "engine":
+            try:
+                create_file(self.path)
+            except OSError as error:
+                raise StoreError(f"cannot create the store {self.path}: {error.strerror}") from error
+        elif not self.path.is_file():
+            raise StoreError(f"there is no store at {self.path}")
+        writing = connect(self.path, busy_timeout=self._busy_timeout)
+        connections.append(writing)
+        migrate(writing, self.path, upgrade=self.role == "engine", migrations=self._migrations)
+        connections.append(connect(self.path, busy_timeout=self._busy_timeout))
+        connections.extend(connect(self.path, busy_timeout=self._busy_timeout, query_only=True) for _ in range(2))
+
+    def _start(self, connections: list[sqlite3.Connection], loop: asyncio.AbstractEventLoop) -> None:
+        writing, checkpointing, claiming, listing = connections
+        units = UnitWriter(Numbers.load(writing.cursor()))
+        checkpointer = Checkpointer(checkpointing)
+        writer = Writer(
+            writing,
+            self.path,
+            loop,
+            on_foreign_change=self._signals.wake_all,
+            on_rollback=units.forget,
+            checkpointer=checkpointer,
+        )
+        reader = Reader(claiming, self.path, loop, "claims")
+        lister = Reader(listing, self.path, loop, "lists")
+        self._running = _Running(writer, units, reader, lister, checkpointer, tuple(connections))
+        for thread in (checkpointer, writer, reader, lister):
+            thread.start()
+
+    async def aclose(self) -> None:
+        """Commit what is queued, answer what was asked, close. Again: does nothing."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        with anyio.CancelScope(shield=True):
+            for thread in (running.writer, running.reader, running.lister):
+                thread.close()
+                await thread.ended
+            await anyio.to_thread.run_sync(self._disconnect, running)
+
+    def _disconnect(self, running: _Running) -> None:
+        running.checkpointer.close()
+        for connection in running.connections:  # the last one copies the log into the database
+            connection.close()
+        self._lock.release()
+
+    def statistics(self) -> Statistics:
+        """Counts since `open`."""
+        running = self._open()
+        return Statistics(running.writer.jobs, running.writer.transactions, running.checkpointer.passes)
+
+    def _open(self) -> _Running:
+        if self._running is None:
+            raise StoreError(f"store {self.path} is not open")
+        return self._running
+
+    def _engine(self) -> _Running:
+        if self.role != "engine":
+            raise StoreError("an operator's store neither commits nor claims: that is the engine's")
+        return self._open()
+
+    # -- commits -------------------------------------------------------------------------------------------------------
+
+    async def commit(self, unit: UnitOfWork) -> tuple[int, ...]:
+        """See `Store.commit`."""
+        running = self._engine()
+        lease = None
+        if unit.settle is not None and (lease := self._leases.of_head(unit.settle.sequence)) is not None:
+            lease.settling += 1
+        digests: tuple[bytes, ...] = ()
+
+        def prepare() -> None:
+            nonlocal digests
+            digests = running.units.digests(unit)
+
+        job = Job(
+            lambda cursor: running.units.apply(cursor, unit, digests),
+            asyncio.get_running_loop().create_future(),
+            done=partial(self._committed, lease),
+            prepare=prepare,
+            size=sum([len(entry.payload) for entry in unit.enqueue]),
+        )
+        running.writer.submit(job)
+        applied: Applied = await job.future
+        return applied.sequences
+
+    def _committed(self, lease: Lease | None, applied: Applied | None, error: BaseException | None) -> None:
+        if lease is not None:
+            lease.settling -= 1
+        if error is None and applied is not None:
+            for channel in applied.channels:
+                self._signals.wake(channel)
+            settled = applied.settled
+            if settled is not None:
+                if lease is None:  # settled without a claim: whoever waits may find the lane's next
+                    self._signals.wake(settled.channel)
+                else:
+                    lease.settled = True
+                    lease.due = settled.due
+                    lease.generation = self._signals.generation(lease.channel)
+        if lease is not None and lease.released:
+            self._give_back(lease)
+
+    async def _change(self, action: Callable[[sqlite3.Cursor], T]) -> T:
+        job = Job(action, asyncio.get_running_loop().create_future())
+        self._open().writer.submit(job)
+        result: T = await job.future
+        return result
+
+    # -- claims --------------------------------------------------------------------------------------------------------
+
+    async def claim(self, channel: str, *, now: float) -> Claim | None:
+        """See `Store.claim`. A message that cannot be read is set aside as dead, and the next one taken."""
+        running = self._engine()
+        while True:
+            generation = self._signals.generation(channel)
+            taken = await running.reader.ask(partial(self._take, channel, now), unclaimed=self._drop_taken)
+            if taken is None:
+                self._signals.exhausted(channel, generation)
+                return None
+            lease, message = taken
+            if isinstance(message, Message):
+                return Claim(channel, lease.key, lease.token, message)
+            await self._set_aside(lease, message, now)
+            self._give_back(lease)
+
+    def _take(
+        self, channel: str, now: float, connection: sqlite3.Connection
+    ) -> tuple[Lease, Message | claims.Unreadable] | None:
+        """In the claims' thread, the only one that takes leases."""
+        leased = self._leases.keys(channel)  # before the snapshot: see Leases.keys
+        lane = claims.choose_lane(connection, channel, now, leased)
+        if lane is None:
+            return None
+        key, head = lane
+        message = claims.load_message(connection, head)
+        return self._leases.take(channel, key, head), message
+
+    def _drop_taken(self, taken: tuple[Lease, object] | None) -> None:
+        if taken is not None:
+            self._give_back(taken[0])
+
+    async def _set_aside(self, lease: Lease, unreadable: claims.Unreadable, now: float) -> None:
+        cause = f"unreadable: {unreadable.cause}"
+        journal = JournalEntry(now, "", lease.channel, "unreadable", {"sequence": str(unreadable.sequence)})
+        try:
+            await self.commit(UnitOfWork(Dead(unreadable.sequence, cause), journal=(journal,), at=now))
+        except BaseException:
+            self._give_back(lease)
+            raise
+
+    async def next(self, claim: Claim, *, now: float) -> Claim | None:
+        """See `Store.next`. Asks the database only when the lane is not empty."""
+        running = self._engine()
+        lease = self._leases.find(claim.channel, claim.key, claim.token)
+        if lease is None:
+            raise StoreError(f"the lane of message {claim.message.sequence} is not held under this claim any more")
+        while True:
+            if lease.settled and (lease.due is None or lease.due > now):
+                self._finish(lease)
+                return None
+            generation = self._signals.generation(lease.channel)
+            try:
+                message = await running.reader.ask(partial(self._follow, lease, now))
+            except BaseException:
+                self._give_back(lease)
+                raise
+            if message is None:
+                lease.generation = generation
+                self._finish(lease)
+                return None
+            self._leases.move(lease, message.sequence)
+            if isinstance(message, Message):
+                return Claim(lease.channel, lease.key, lease.token, message)
+            await self._set_aside(lease, message, now)
+
+    @staticmethod
+    def _follow(lease: Lease, now: float, connection: sqlite3.Connection) -> Message | claims.Unreadable | None:
+        lane = claims.read_lane(connection, lease.channel, lease.key)
+        if lane is None or lane[1] > now:
+            return None
+        return claims.load_message(connection, lane[0])
+
+    async def release(self, claim: Claim) -> None:
+        """See `Store.release`. A lane that is not held under this claim any more is left as it is."""
+        lease = self._leases.find(claim.channel, claim.key, claim.token)
+        if lease is not None:
+            self._give_back(lease)
+
+    def _give_back(self, lease: Lease) -> None:
+        if self._leases.drop(lease):
+            self._signals.wake(lease.channel)
+
+    def _finish(self, lease: Lease) -> None:
+        """Free a lane that had nothing due, waking the others only when something has come since that was known."""
+        if self._leases.drop(lease) and self._signals.generation(lease.channel) != lease.generation:
+            self._signals.wake(lease.channel)
+
+    async def wait(self, channel: str, *, timeout: float) -> None:
+        """See `Store.wait`."""
+        self._engine()
+        await self._signals.wait(channel, timeout)
+
+    async def next_due(self, channel: str) -> float | None:
+        """See `Store.next_due`; 0.0 when a lane is due now, None for a held channel."""
+        running = self._engine()
+
+        def ask(connection: sqlite3.Connection) -> float | None:
+            return claims.earliest_due(connection, channel, self._leases.keys(channel))
+
+        return await running.reader.ask(ask)
+
+    async def find_ledger(self, scope: str, key: str, *, now: float) -> LedgerEntry | None:
+        """See `Store.find_ledger`."""
+        return await self._open().reader.ask(lambda connection: claims.find_ledger(connection, scope, key, now))
+
+    async def declare_channels(self, names: Mapping[str, bool]) -> None:
+        """See `Store.declare_channels`."""
+        await self._change(lambda cursor: operations.declare_channels(cursor, names))
+
+    # -- what operators ask --------------------------------------------------------------------------------------------
+
+    async def channels(self) -> Sequence[ChannelStatus]:
+        """See `Store.channels`."""
+        return await self._open().lister.ask(operations.list_channels)
+
+    async def messages(
+        self, *, channel: str | None = None, state: State | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[MessageSummary]:
+        """See `Store.messages`."""
+        ask = partial(operations.list_messages, channel=channel, state=state, after=after, limit=limit)
+        return await self._open().lister.ask(ask)
+
+    async def message(self, sequence: int) -> tuple[MessageSummary, bytes] | None:
+        """See `Store.message`."""
+        return await self._open().lister.ask(lambda connection: operations.read_message(connection, sequence))
+
+    async def journal(
+        self, *, exchange_id: str | None = None, after: int = 0, limit: int = 1000
+    ) -> Sequence[JournalEntry]:
+        """See `Store.journal`."""
+        ask = partial(operations.list_journal, exchange_id=exchange_id, after=after, limit=limit)
+        return await self._open().lister.ask(ask)
+
+    async def replay(self, sequence: int, *, now: float) -> None:
+        """See `Store.replay`."""
+        channel = await self._change(lambda cursor: operations.replay(cursor, sequence, now))
+        self._signals.wake(channel)
+
+    async def discard(self, sequence: int, *, now: float) -> None:
+        """See `Store.discard`."""
+        await self._change(lambda cursor: operations.discard(cursor, sequence, now))
+
+    async def set_hold(self, channel: str, *, hold: bool) -> None:
+        """See `Store.set_hold`."""
+        await self._change(lambda cursor: operations.set_hold(cursor, channel, hold=hold))
+        self._signals.wake(channel)
+
+    async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
+        """See `Store.purge`. In small transactions, shared with the commits that come meanwhile."""
+        numbers = self._open().units.numbers
+        total = Purged(0, 0, 0, 0, 0)
+        some = partial(purge.purge_messages, numbers=numbers, done_before=done_before, dead_before=dead_before)
+        while (part := await self._change(some)).messages:
+            total = purge.add(total, part)
+        window = purge.JournalWindow(0, 0)
+        while True:
+            lines = partial(purge.purge_journal, numbers=numbers, before=journal_before, after=window.last)
+            window = await self._change(lines)
+            if not window.removed:
+                break
+            total = purge.add(total, Purged(0, 0, 0, window.removed, 0))
+        while entries := await self._change(partial(purge.purge_ledger, now=now)):
+            total = purge.add(total, Purged(0, 0, 0, 0, entries))
+        return total

@@ -1,0 +1,202 @@
+"""Units of work as SQL. Runs in the writer's thread, inside the transaction that the writer has begun."""
+
+# ruff: noqa: S608 - what is put into the SQL is this package's constants; values are always bound
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from hashlib import sha256
+
+from attrs import define, field, frozen
+
+from pfiflow.store.api import Dead, Done, DuplicateKeyError, LedgerEntry, Retry, StoreError, UnitOfWork
+from pfiflow.store.schema import DEAD, DONE, WAITING
+
+__all__ = ["Applied", "Numbers", "Settled", "UnitWriter", "refresh_lane"]
+
+
+@define
+class Numbers:
+    """The last sequence number and journal line given out. One writer, so that they need no round trip."""
+
+    sequence: int
+    line: int
+
+    @classmethod
+    def load(cls, cursor: sqlite3.Cursor) -> Numbers:
+        """Go on after the highest ever given, whatever was purged since."""
+        kept = dict(cursor.execute("SELECT name, last FROM numbers").fetchall())
+        sequence = cursor.execute("SELECT max(sequence) FROM messages").fetchone()[0] or 0
+        line = cursor.execute("SELECT max(line) FROM journal").fetchone()[0] or 0
+        return cls(max(sequence, kept["sequence"]), max(line, kept["line"]))
+
+
+@frozen
+class Settled:
+    """Where the settled message was, and when the lane's head is due now (0.0: it is), None when the lane is empty."""
+
+    sequence: int
+    channel: str
+    key: str
+    due: float | None
+
+
+@frozen
+class Applied:
+    """What a unit of work did."""
+
+    sequences: tuple[int, ...] = ()
+    channels: frozenset[str] = frozenset()
+    settled: Settled | None = None
+
+
+def _text(facts: Mapping[str, str]) -> str:
+    return json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":")) if facts else "{}"
+
+
+_RECORD = """INSERT INTO ledger (scope, key, digest, exchange_id, expires, message) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (scope, key) DO UPDATE SET digest = excluded.digest, exchange_id = excluded.exchange_id,
+        expires = excluded.expires, message = excluded.message WHERE ledger.expires <= ?"""
+_DONE = f"""UPDATE messages SET state = {DONE}, settled = ?, cause = '', detail = ''
+    WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
+_DEAD = f"""UPDATE messages SET state = {DEAD}, settled = ?, cause = ?, detail = ?, attempts = attempts + 1
+    WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
+_RETRY = f"""UPDATE messages SET due = ?, cause = ?, detail = '', attempts = attempts + 1, defects = defects + ?
+    WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
+_PROGRESS = "UPDATE messages SET progress = json_patch(coalesce(progress, '{}'), ?) WHERE sequence = ?"
+_HEAD = (
+    f"SELECT sequence, due FROM messages WHERE channel = ? AND key = ? AND state = {WAITING} ORDER BY sequence LIMIT 1"
+)
+_LANE = "INSERT INTO lanes (channel, key, head, due) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_MESSAGE = f"""INSERT INTO messages (sequence, channel, key, state, due, payload, size, exchange_id, body_type, origin,
+    received, enqueued, headers) VALUES (?, ?, ?, {WAITING}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+def refresh_lane(cursor: sqlite3.Cursor, channel: str, key: str, at: float) -> float | None:
+    """Bring the lane's row in line with its messages; gives when its head is due (0.0: it is), None when it is empty."""
+    head: tuple[int, float] | None = cursor.execute(_HEAD, (channel, key)).fetchone()
+    if head is None:
+        cursor.execute("DELETE FROM lanes WHERE channel = ? AND key = ?", (channel, key))
+        return None
+    sequence, due = head
+    due = due if due > at else 0.0
+    cursor.execute(
+        "INSERT OR REPLACE INTO lanes (channel, key, head, due) VALUES (?, ?, ?, ?)", (channel, key, sequence, due)
+    )
+    return due
+
+
+@define(eq=False)
+class UnitWriter:
+    """Applies units of work, keeping what it has to know between them."""
+
+    numbers: Numbers
+    channels: set[str] = field(factory=set)  # known to be in the channels table
+
+    def digests(self, unit: UnitOfWork) -> tuple[bytes, ...]:
+        """The content hashes of the payloads: computed before the transaction begins (the GIL is released)."""
+        return tuple([sha256(entry.payload).digest() for entry in unit.enqueue])
+
+    def forget(self) -> None:
+        """After a rollback: channels that seemed known may not be there."""
+        self.channels.clear()
+
+    def apply(self, cursor: sqlite3.Cursor, unit: UnitOfWork, digests: tuple[bytes, ...]) -> Applied:
+        """Write one unit of work.
+
+        On DuplicateKeyError and StoreError (a message that is not waiting) nothing of the unit is left in the
+        transaction: what can fail comes first, and is taken back. On any other error the transaction is to be rolled
+        back: it is the database's, or a value's that cannot be stored.
+        """
+        settled: Settled | None = None
+        owner = unit.settle.sequence if unit.settle is not None else None
+        if unit.ledger:
+            self._record(cursor, unit, owner)
+        if unit.settle is not None:
+            settled = self._settle(cursor, unit.settle, unit)
+        sequences = self._enqueue(cursor, unit, digests) if unit.enqueue else ()
+        if unit.journal:
+            self._write_journal(cursor, unit)
+        touched = frozenset([entry.channel for entry in unit.enqueue])
+        return Applied(sequences, touched, settled)
+
+    def _record(self, cursor: sqlite3.Cursor, unit: UnitOfWork, owner: int | None) -> None:
+        for position, entry in enumerate(unit.ledger):
+            cursor.execute(
+                _RECORD, (entry.scope, entry.key, entry.digest, entry.exchange_id, entry.expires, owner, unit.at)
+            )
+            if cursor.rowcount == 0:
+                first = cursor.execute(
+                    "SELECT scope, key, digest, exchange_id, expires FROM ledger WHERE scope = ? AND key = ?",
+                    (entry.scope, entry.key),
+                ).fetchone()
+                self._take_back(cursor, unit.ledger[:position])
+                raise DuplicateKeyError(LedgerEntry(*first))
+
+    @staticmethod
+    def _take_back(cursor: sqlite3.Cursor, entries: tuple[LedgerEntry, ...]) -> None:
+        """Remove entries that this unit has written (those they replaced had expired)."""
+        cursor.executemany("DELETE FROM ledger WHERE scope = ? AND key = ?", [(e.scope, e.key) for e in entries])
+
+    def _settle(self, cursor: sqlite3.Cursor, settle: Done | Retry | Dead, unit: UnitOfWork) -> Settled:
+        match settle:
+            case Done():
+                cursor.execute(_DONE, (unit.at, settle.sequence))
+            case Dead():
+                cursor.execute(_DEAD, (unit.at, settle.cause, settle.detail, settle.sequence))
+            case Retry():
+                cursor.execute(_RETRY, (settle.due, settle.cause, int(settle.defect), settle.sequence))
+        lane: tuple[str, str] | None = cursor.fetchone()
+        if lane is None:
+            self._take_back(cursor, unit.ledger)
+            raise StoreError(f"message {settle.sequence} is not waiting: it cannot be settled")
+        if isinstance(settle, Retry) and settle.headers:
+            cursor.execute(_PROGRESS, (_text(settle.headers), settle.sequence))
+        return Settled(settle.sequence, *lane, refresh_lane(cursor, *lane, unit.at))
+
+    def _enqueue(self, cursor: sqlite3.Cursor, unit: UnitOfWork, digests: tuple[bytes, ...]) -> tuple[int, ...]:
+        sequences = []
+        for entry, digest in zip(unit.enqueue, digests, strict=True):
+            if entry.channel not in self.channels:
+                cursor.execute("INSERT OR IGNORE INTO channels (name, held) VALUES (?, 0)", (entry.channel,))
+                self.channels.add(entry.channel)
+            cursor.execute(
+                "INSERT INTO payloads (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, entry.payload)
+            )
+            if cursor.rowcount:
+                payload = cursor.lastrowid
+            else:
+                payload = cursor.execute("SELECT id FROM payloads WHERE digest = ?", (digest,)).fetchone()[0]
+            self.numbers.sequence += 1
+            sequence = self.numbers.sequence
+            cursor.execute(
+                _MESSAGE,
+                (
+                    sequence,
+                    entry.channel,
+                    entry.key,
+                    entry.due,
+                    payload,
+                    len(entry.payload),
+                    entry.exchange_id,
+                    entry.body_type,
+                    entry.origin,
+                    entry.received,
+                    unit.at,
+                    _text(entry.headers),
+                ),
+            )
+            due = entry.due if entry.due > unit.at else 0.0
+            cursor.execute(_LANE, (entry.channel, entry.key, sequence, due))
+            sequences.append(sequence)
+        return tuple(sequences)
+
+    def _write_journal(self, cursor: sqlite3.Cursor, unit: UnitOfWork) -> None:
+        rows = []
+        for entry in unit.journal:
+            self.numbers.line += 1
+            rows.append((self.numbers.line, entry.at, entry.exchange_id, entry.route, entry.event, _text(entry.facts)))
+        cursor.executemany(
+            "INSERT INTO journal (line, at, exchange_id, route, event, facts) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
