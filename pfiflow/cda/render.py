@@ -12,18 +12,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pfiflow.cda.images import Image
-from pfiflow.cda.layout import BOTTOM, LEADING, MARGIN, PAGE_HEIGHT, PAGE_WIDTH, TOP, Composer, Drawn, break_lines
-from pfiflow.cda.narrative import (
+from pfiflow.cda.pages.blocks import (
     BOLD,
     BREAK,
     MAX_CHARACTERS,
     PLAIN,
-    V3,
     Block,
     Cell,
     Inline,
-    NarrativeReader,
     Paragraph,
     Section,
     Style,
@@ -32,7 +28,12 @@ from pfiflow.cda.narrative import (
     clean,
     too_large,
 )
-from pfiflow.cda.paint import Faces, Properties, open_pdf, paint
+from pfiflow.cda.pages.composer import Composer, Heading
+from pfiflow.cda.pages.images import Image
+from pfiflow.cda.pages.lines import break_lines
+from pfiflow.cda.pages.narrative import V3, NarrativeReader
+from pfiflow.cda.pages.paint import Faces, Properties, open_pdf, paint
+from pfiflow.cda.pages.sheet import BOTTOM, MARGIN, PAGE_HEIGHT, TOP, WIDTH, Drawn
 from pfiflow.cda.values import ClinicalDocument, Organization, Patient, Person
 from pfiflow.errors import Problem
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Rendering", "render", "render_images", "render_narrative", "render_text"]
 
-_WIDTH = PAGE_WIDTH - 2 * MARGIN
 _HEADINGS = (12.0, 10.8, 10.0, 9.5)
 _MUTED = Style(muted=True)
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\d\d)?)?)?)?)?(?:\.\d+)?([+-]\d{4})?")
@@ -105,7 +105,7 @@ def render_text(document: ClinicalDocument, text: str) -> Rendering:
     paper.front()
     lines = clean(text).expandtabs(8).splitlines()
     longest = max(map(len, lines), default=0)
-    size = min(9.0, max(6.0, _WIDTH / (0.6021 * longest))) if longest else 9.0
+    size = min(9.0, max(6.0, WIDTH / (0.6021 * longest))) if longest else 9.0
     mono = Style(mono=True)
     for line in lines:
         paper.composer.blocks([Paragraph((Text(line.rstrip(), mono),) if line.strip() else (BREAK,))], size=size)
@@ -120,9 +120,9 @@ def render_images(document: ClinicalDocument, images: Sequence[Image]) -> Render
     for image in images:
         composer = paper.composer
         composer.new_page()
-        scale = min(_WIDTH / image.width, (BOTTOM - TOP) / image.height)
+        scale = min(WIDTH / image.width, (BOTTOM - TOP) / image.height)
         width, height = image.width * scale, image.height * scale
-        composer.draw(Drawn("image", MARGIN + (_WIDTH - width) / 2, TOP, width, height, image=image))
+        composer.draw(Drawn("image", MARGIN + (WIDTH - width) / 2, TOP, width, height, image=image))
         composer.y = BOTTOM
     return paper.finished(())
 
@@ -145,7 +145,7 @@ class _Paper:
         if document.code.display and document.code.display.casefold() != document.title.casefold():
             self._lines((Text(clean(document.code.display), _MUTED),), 10.5)
         composer.y += 6
-        self._facts("Patient", patient_facts(document.patient), pairs=2)
+        self._facts(f"Patient : {patient_name(document.patient)}", patient_facts(document.patient), pairs=2)
         self._facts("Document", document_facts(document), pairs=1)
 
     def section(self, section: Section) -> None:
@@ -153,14 +153,10 @@ class _Paper:
         composer = self.composer
         size = _HEADINGS[min(section.depth, len(_HEADINGS) - 1)]
         if section.title:
-            composer.gap(10 if section.depth == 0 else 5)
-            composer.need(size * LEADING + 40)
+            lines = tuple(break_lines(section.title, WIDTH, size, self.faces))
             title = "".join(item.text for item in section.title if isinstance(item, Text))
-            composer.draw(Drawn("mark", text=title, level=min(section.depth + 1, 8)))
-            self._lines(section.title, size)
-            if section.depth == 0:
-                composer.draw(Drawn("rule", MARGIN, composer.y + 1, _WIDTH, size=0.8, ink="link"))
-            composer.y += 5
+            top = section.depth == 0
+            composer.heading(Heading(lines, title, min(section.depth + 1, 8), 10 if top else 5, ruled=top))
         composer.blocks(section.blocks)
         if section.notes:
             composer.gap(3)
@@ -171,6 +167,7 @@ class _Paper:
 
     def finished(self, warnings: Iterable[Problem]) -> Rendering:
         """Footers, now that the number of pages is known, and the bytes."""
+        self.composer.need(0)  # a last heading without text
         pages = self.composer.pages
         for number, page in enumerate(pages, start=1):
             self._footer(page, f"Page {number}/{len(pages)}")
@@ -185,13 +182,13 @@ class _Paper:
         return (Problem("207", message, severity="warning", rule="SC.CDA/DD.12"),)
 
     def _lines(self, items: Sequence[Inline], size: float) -> None:
-        self.composer.lines(break_lines(items, _WIDTH, size, self.faces), MARGIN)
+        self.composer.lines(break_lines(items, WIDTH, size, self.faces), MARGIN)
 
     def _facts(self, heading: str, facts: Sequence[tuple[str, str]], *, pairs: int) -> None:
         composer = self.composer
-        composer.draw(Drawn("fill", MARGIN, composer.y, _WIDTH, 15))
+        composer.draw(Drawn("fill", MARGIN, composer.y, WIDTH, 15))
         composer.y += 1
-        self._lines((Text(f" {heading}", BOLD),), 9.5)
+        self._lines((Text(clean(f" {heading}"), BOLD),), 9.5)
         composer.y += 3
         cells = [
             (Cell(0, 1, 1, _cell(label, _MUTED)), Cell(1, 1, 1, _cell(value, PLAIN))) for label, value in facts if value
@@ -211,14 +208,14 @@ class _Paper:
         version = f", version {document.version}" if document.version else ""
         patient = patient_name(document.patient)
         born = f", né(e) le {french_time(document.patient.birth_time)}" if document.patient.birth_time else ""
-        page.append(Drawn("rule", MARGIN, BOTTOM + 10, _WIDTH, size=0.4, ink="muted"))
+        page.append(Drawn("rule", MARGIN, BOTTOM + 10, WIDTH, size=0.4, ink="muted"))
         for row, text in enumerate((f"{patient}{born}", f"Document {document.id.unique_id}{version}")):
-            line = break_lines((Text(clean(text), _MUTED),), _WIDTH - 70, 7.5, self.faces)[0]
+            line = break_lines((Text(clean(text), _MUTED),), WIDTH - 70, 7.5, self.faces)[0]
             for part in line.fragments:
                 y = BOTTOM + 20 + row * 10
                 page.append(Drawn("text", MARGIN + part.x, y, 0, 0, part.text, part.face, part.size, "muted"))
         for part in break_lines((Text(numbering, _MUTED),), 70, 7.5, self.faces, "right")[0].fragments:
-            x = MARGIN + _WIDTH - 70 + part.x
+            x = MARGIN + WIDTH - 70 + part.x
             page.append(Drawn("text", x, BOTTOM + 20, 0, 0, part.text, part.face, part.size, "muted"))
         assert PAGE_HEIGHT > BOTTOM + 30
 
@@ -330,7 +327,9 @@ def _organization(organization: Organization | None) -> str:
     if organization is None:
         return ""
     identifier = organization.id.extension or organization.id.root if organization.id else ""
-    return f"{organization.name} ({identifier})" if organization.name and identifier else organization.name or identifier
+    return (
+        f"{organization.name} ({identifier})" if organization.name and identifier else organization.name or identifier
+    )
 
 
 def person_text(person: Person) -> str:
@@ -356,4 +355,3 @@ def _properties(document: ClinicalDocument) -> Properties:
         language=document.language or "fr-FR",
         identifier=hashlib.sha256(document.raw).digest()[:16],
     )
-

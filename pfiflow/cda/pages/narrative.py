@@ -1,18 +1,43 @@
-"""A CDA narrative block read into blocks that a page can hold: paragraphs, lists, tables, pictures.
+"""A CDA narrative block read into blocks that a page can hold.
 
 The grammar is HL7's `NarrativeBlock.xsd` (StrucDoc.Text), read with tolerance: an element that it does not know is
-transparent, so that its text is kept. Pure data comes out; how it looks is `layout` and `render`.
+transparent, so that its text is kept. Pure data comes out; how it looks is for the rest of this package.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from pfiflow.cda.images import Image, decode_base64, read_images
+from pfiflow.cda.pages.blocks import (
+    BREAK,
+    MAX_CELLS,
+    MAX_CHARACTERS,
+    MAX_COLUMNS,
+    MAX_DEPTH,
+    MAX_PICTURES,
+    MAX_SPANS,
+    PLAIN,
+    RULE,
+    Block,
+    Break,
+    Cell,
+    Inline,
+    Listing,
+    Paragraph,
+    Picture,
+    Section,
+    Style,
+    Table,
+    Text,
+    clean,
+    collapse,
+    too_large,
+)
+from pfiflow.cda.pages.images import Image, decode_base64, read_images
+from pfiflow.cda.pages.labels import list_label
 from pfiflow.errors import Problem, Rejected
 
 if TYPE_CHECKING:
@@ -20,121 +45,10 @@ if TYPE_CHECKING:
 
     from lxml import etree
 
-__all__ = ["BREAK", "Block", "Break", "Cell", "Inline", "Listing", "Paragraph", "Picture", "Section", "Style", "Table", "Text"]
+__all__ = ["V3", "NarrativeReader", "name_of", "path_of"]
 
 V3 = "{urn:hl7-org:v3}"
-RULE = "CDA R2 §4.3.5 (narrative block)"
 
-MAX_DEPTH = 64
-"""Deepest nesting of sections and narrative elements."""
-MAX_CELLS = 60_000
-"""Most table cells and rows of one document: more than 400 full pages of them."""
-MAX_CHARACTERS = 4_000_000
-"""Most narrative characters of one document: 400 pages hold some 2 million."""
-MAX_COLUMNS = 40
-"""A wider table is shown row by row, each cell on a line of its own."""
-MAX_SPANS = 200
-"""Most cells with a rowspan that cover one row."""
-MAX_PICTURES = 200
-"""Most pictures shown in one document."""
-
-
-@frozen
-class Style:
-    """How a run of characters looks. `rise` is 1 for sup, -1 for sub; `link` a target that a reader may follow;
-    `mono` and `muted` are ours (plain text, labels of the header block)."""
-
-    bold: bool = False
-    italic: bool = False
-    underline: bool = False
-    strike: bool = False
-    rise: Literal[-1, 0, 1] = 0
-    link: str = ""
-    mono: bool = False
-    muted: bool = False
-
-
-@frozen
-class Text:
-    """A run of characters of one style, white space collapsed."""
-
-    text: str
-    style: Style = Style()
-
-
-@frozen
-class Break:
-    """`br`."""
-
-
-BREAK = Break()
-
-
-@frozen
-class Picture:
-    """An image of the narrative, on a line of its own."""
-
-    image: Image
-
-
-Inline = Text | Break | Picture
-
-
-@frozen
-class Paragraph:
-    """Running text."""
-
-    items: tuple[Inline, ...]
-    align: Literal["left", "center", "right"] = "left"
-
-
-@frozen
-class Listing:
-    """`list`: `entries` with the label that stands before each."""
-
-    entries: tuple[tuple[str, tuple[Block, ...]], ...]
-
-
-@frozen
-class Cell:
-    """`td` or `th`, placed: `column` counts from 0; spans are at least 1 and stay inside their row group."""
-
-    column: int
-    columns: int
-    rows: int
-    blocks: tuple[Block, ...]
-    header: bool = False
-
-
-@frozen
-class Table:
-    """`table`. `head` is repeated on every page. `kind` `facts` is our own header block, drawn without a grid."""
-
-    columns: int
-    head: tuple[tuple[Cell, ...], ...]
-    body: tuple[tuple[Cell, ...], ...]
-    kind: Literal["grid", "facts"] = "grid"
-
-
-Block = Paragraph | Listing | Table
-
-
-@frozen
-class Section:
-    """One `section`: `depth` counts from 0; nested sections follow in document order with a greater depth."""
-
-    depth: int
-    title: tuple[Inline, ...]
-    blocks: tuple[Block, ...]
-    notes: tuple[Block, ...] = ()
-
-
-PLAIN = Style()
-BOLD = Style(bold=True)
-
-_SPACE = re.compile(r"[ \t\r\n]+")
-# Formatting characters without a glyph: they say where to join or break, and print nothing.
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
 _STYLES: dict[str, dict[str, bool]] = {
     "bold": {"bold": True},
     "italics": {"italic": True},
@@ -142,16 +56,8 @@ _STYLES: dict[str, dict[str, bool]] = {
     "emphasis": {"italic": True},
     "underline": {"underline": True},
 }
-_BULLETS = {"disc": "•", "circle": "◦", "square": "▪"}
 _BLOCKS = frozenset({"paragraph", "list", "table", "p", "div"})
 _LINK = re.compile(r"(?:https?://|mailto:)[!-~]+\Z", re.IGNORECASE)
-
-
-def clean(text: str) -> str:
-    """Text as it will be drawn: composed (NFC), without invisible formatting characters."""
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
 
 
 def name_of(element: etree._Element) -> str:
@@ -170,35 +76,6 @@ def path_of(element: etree._Element) -> str:
             break
         node = node.getparent()
     return "/" + "/".join(reversed(steps))
-
-
-def collapse(items: list[Inline]) -> tuple[Inline, ...]:
-    """Collapse white space as XHTML does, over runs and around breaks; empty runs and outer space fall away."""
-    result: list[Inline] = []
-    space = True  # the start of a line swallows spaces
-    for item in items:
-        if not isinstance(item, Text):
-            _strip_end(result)
-            result.append(item)
-            space = True
-            continue
-        text = item.text if item.style.mono else _SPACE.sub(" ", item.text)
-        if space and not item.style.mono:
-            text = text.lstrip(" ")
-        if text:
-            space = text[-1] == " "
-            result.append(evolve(item, text=text))
-    _strip_end(result)
-    return tuple(result)
-
-
-def _strip_end(items: list[Inline]) -> None:
-    if items and isinstance(last := items[-1], Text) and not last.style.mono:
-        stripped = last.text.rstrip(" ")
-        if stripped:
-            items[-1] = evolve(last, text=stripped)
-        else:
-            items.pop()
 
 
 class _Builder:
@@ -342,8 +219,7 @@ class NarrativeReader:
                 inner = _Builder()
                 self._walk(child, _styled(style, child), inner, depth + 1)
                 inner.flush()
-                number = len(entries) + 1
-                label = _numeral(number, codes) if ordered else next((_BULLETS[c] for c in _BULLETS if c in codes), "•")
+                label = list_label(len(entries) + 1, codes, ordered=ordered)
                 entries.append((label, tuple(inner.blocks)))
             elif name:
                 self._child(child, name, style, builder, depth + 1)
@@ -497,13 +373,6 @@ class NarrativeReader:
         )
 
 
-def too_large(what: str) -> Rejected:
-    """The refusal of a document that no reasonable PDF could hold."""
-    return Rejected(
-        Problem("207", f"the document cannot be rendered as PDF: {what}; split it into several documents", rule=RULE)
-    )
-
-
 def _check_depth(depth: int, element: etree._Element) -> None:
     if depth > MAX_DEPTH:
         raise too_large(f"sections or narrative elements nested more than {MAX_DEPTH} deep (in {name_of(element)})")
@@ -514,7 +383,7 @@ def _styled(style: Style, element: etree._Element) -> Style:
     revised = element.get("revised")
     if not codes and not revised:
         return style
-    changes: dict[str, bool] = {}
+    changes: dict[str, Any] = {}
     for code in (codes or "").lower().split():
         changes.update(_STYLES.get(code, {}))
     if revised == "delete":
@@ -541,29 +410,3 @@ def _span(element: etree._Element, attribute: str, most: int) -> int:
     if len(value) > 6:
         return most
     return min(int(value) or most, most)
-
-
-def _numeral(number: int, codes: set[str]) -> str:
-    if "littleroman" in codes or "bigroman" in codes:
-        text = _roman(number)
-        return f"{text if 'littleroman' in codes else text.upper()}."
-    if "littlealpha" in codes or "bigalpha" in codes:
-        text = ""
-        while number:
-            number, digit = divmod(number - 1, 26)
-            text = chr(97 + digit) + text
-        return f"{text if 'littlealpha' in codes else text.upper()}."
-    return f"{number}."
-
-
-def _roman(number: int) -> str:
-    if number > 3999:
-        return str(number)
-    text = ""
-    for value, letters in (
-        *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l")),
-        *((40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
-    ):
-        count, number = divmod(number, value)
-        text += letters * count
-    return text

@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 
 from attrs import frozen
 
-from pfiflow.cda.layout import Drawn, Page
-from pfiflow.cda.narrative import Style
+from pfiflow.cda.pages.blocks import Style
+from pfiflow.cda.pages.sheet import Drawn, Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ __all__ = ["Faces", "Properties", "open_pdf", "paint"]
 PRODUCER: Final = "pfiflow"
 REPLACEMENT: Final = 0xFFFD
 
-_FONTS = resources.files("pfiflow.cda") / "fonts"
+_FONTS = resources.files("pfiflow.cda.pages") / "fonts"
 _NAMES = {
     "core": "DejaVuSansCondensed",
     "core-bold": "DejaVuSansCondensed-Bold",
@@ -83,7 +83,7 @@ class Faces:
             return ((face, text, float(sum(widths[ord(character)] for character in text))),)
         parts: list[tuple[str, str, float]] = []
         for character in text:
-            chosen = face if character in self._covered[face] else self._other_face(character, face)
+            chosen = face if character in self._covered[face] else self._other_face(character)
             width = float(self._font(chosen).cw[ord(character)])
             if parts and parts[-1][0] == chosen:
                 _, before, so_far = parts[-1]
@@ -92,7 +92,7 @@ class Faces:
                 parts.append((chosen, character, width))
         return tuple(parts)
 
-    def _other_face(self, character: str, face: str) -> str:
+    def _other_face(self, character: str) -> str:
         wide = self._font("wide")
         if character in self._covered["wide"]:
             return "wide"
@@ -105,11 +105,15 @@ class Faces:
         return "wide"
 
     def _font(self, face: str) -> TTFFont:
+        from fpdf.fonts import CoreFont
+
         font = self._fonts.get(face)
         if font is None:
             with resources.as_file(_FONTS / f"{face}.ttf") as path:
                 self._pdf.add_font(face, fname=path)
-            font = self._pdf.fonts[face]
+            added = self._pdf.fonts[face]
+            assert not isinstance(added, CoreFont)
+            font = added
             font.name = _NAMES[face]
             self._fonts[face] = font
             self._covered[face] = {chr(code) for code in font.cmap}

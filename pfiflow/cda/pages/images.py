@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import io
-import warnings
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -16,6 +15,8 @@ from attrs import frozen
 from pfiflow.errors import Problem, Rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from PIL.Image import Image as PillowImage
 
 __all__ = ["MAX_FRAMES", "MAX_PIXELS", "Image", "decode_base64", "read_images"]
@@ -78,36 +79,35 @@ def read_images(data: bytes, media_type: str, where: str) -> tuple[Image, ...]:
     from PIL import Image as Pillow
 
     if media_type not in _MEDIA_TYPES:
-        raise _refused(
-            "103", f"an image of type {media_type[:60]} cannot be shown: send JPEG, PNG, GIF or TIFF", where
-        )
+        raise _refused("103", f"an image of type {media_type[:60]} cannot be shown: send JPEG, PNG, GIF or TIFF", where)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own bomb warning; the check below is ours and stricter
-            image = Pillow.open(io.BytesIO(data), formats=_FORMATS)
-            frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-            if frames > MAX_FRAMES:
-                raise _refused("207", f"the image has {frames} pages, more than {MAX_FRAMES}", where)
-            pages = []
-            total = 0
-            for frame in range(frames):
-                image.seek(frame)
-                pixels = image.width * image.height
-                total += pixels
-                if pixels > MAX_PIXELS or total > MAX_TOTAL_PIXELS:
-                    raise _refused("207", f"the image has more than {MAX_PIXELS} pixels a page", where)
-                pages.append(_page(image, data))
-            return tuple(pages)
+        return tuple(_pages(Pillow.open(io.BytesIO(data), formats=_FORMATS), data, where))
     except Rejected:
         raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error… on a damaged file
+    except Exception as error:  # noqa: BLE001 - on a damaged file Pillow raises OSError, SyntaxError, struct.error…
         raise _refused(
-            "102", f"the image is damaged or is no JPEG, PNG, GIF or TIFF ({type(error).__name__}): send it again", where
+            "102",
+            f"the image is damaged or is no JPEG, PNG, GIF or TIFF ({type(error).__name__}): send it again",
+            where,
         ) from None
 
 
 def _refused(code: str, message: str, where: str) -> Rejected:
     return Rejected(Problem(code, message, location=where, rule=_RULE))
+
+
+def _pages(image: PillowImage, data: bytes, where: str) -> Iterator[Image]:
+    frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if frames > MAX_FRAMES:
+        raise _refused("207", f"the image has {frames} pages, more than {MAX_FRAMES}", where)
+    total = 0
+    for frame in range(frames):
+        image.seek(frame)
+        pixels = image.width * image.height
+        total += pixels
+        if pixels > MAX_PIXELS or total > MAX_TOTAL_PIXELS:
+            raise _refused("207", f"the image has more than {MAX_PIXELS} pixels a page", where)
+        yield _page(image, data)
 
 
 def _page(image: PillowImage, data: bytes) -> Image:
