@@ -11,8 +11,7 @@ import click
 from rich.console import Console
 
 from pfiflow.cli import lint, messages, run, send
-from pfiflow.errors import ConfigError, Deferred, PfiflowError
-from pfiflow.routefile.load import ConfigErrors
+from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
 __all__ = ["main"]

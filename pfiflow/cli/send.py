@@ -91,8 +91,8 @@ def _read(path: Path, *, new_control_id: bool) -> er7.Message:
     if not new_control_id:
         return message
     header, _, rest = data.partition(b"\r")
-    fields = header.split(message.separators.field.encode())
+    fields = header.split(message.separators.field)
     if len(fields) < 10:
         raise ProtocolError(f"{path}: MSH has no MSH-10")
     fields[9] = secrets.token_hex(8).encode()
-    return er7.parse(message.separators.field.encode().join(fields) + b"\r" + rest)
+    return er7.parse(message.separators.field.join(fields) + b"\r" + rest)

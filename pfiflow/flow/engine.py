@@ -27,7 +27,7 @@ from pfiflow.errors import ConfigError, Deferred, PfiflowError, Problem, Rejecte
 from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
 from pfiflow.flow.component import Receipt, Registry, Source
 from pfiflow.flow.exchange import Exchange
-from pfiflow.flow.pipeline import Compiler, Ended, Pipeline, SeenBefore, Work
+from pfiflow.flow.pipeline import Compiler, Ended, Pipeline, SeenBefore, Work, default_options
 from pfiflow.flow.route import ChannelSpec, EngineOptions, FlowDefinition, FromChannel, FromEndpoint, Retention, Route
 from pfiflow.store.api import (
     Claim,
@@ -134,7 +134,7 @@ class Engine:
     def _build_source(self, route: Route) -> Source | None:
         if isinstance(route.source, FromEndpoint):
             component = self.registry.component(route.source.source, "source")
-            source: Source = component.build(route.source.options)
+            source: Source = component.build(default_options(component, route.source.options))
             return source
         if isinstance(route.source, FromChannel) and route.source.channel not in self.definition.channels:
             raise ConfigError(f"route {route.id!r} reads unknown channel {route.source.channel!r}", code="channel")

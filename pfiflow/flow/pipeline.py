@@ -17,13 +17,13 @@ from attrs import define, evolve, field
 from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
 from pfiflow.flow import route as r
 from pfiflow.flow.clock import Clock
-from pfiflow.flow.component import BodyType, Component, Registry, Sink
+from pfiflow.flow.component import BodyType, Component, NoOptions, Registry, Sink
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration
 from pfiflow.store.api import Enqueue, JournalEntry, LedgerEntry, Store
 
-__all__ = ["Compiler", "Ended", "Pipeline", "SeenBefore", "Work"]
+__all__ = ["Compiler", "Ended", "Pipeline", "SeenBefore", "Work", "default_options"]
 
 logger = logging.getLogger("pfiflow.route")
 
@@ -155,7 +155,7 @@ class Compiler:
         function: Callable[[AnyExchange], Any]
         if isinstance(step.processor, str):
             component = self.registry.component(step.processor, "processor")
-            function = component.build(step.options)
+            function = component.build(default_options(component, step.options))
         else:
             function = step.processor
         threaded = component is not None and component.threaded
@@ -304,7 +304,7 @@ class Compiler:
 
     def _to_endpoint(self, step: r.ToEndpoint) -> Pipeline:
         component = self.registry.component(step.sink, "sink")
-        sink = self._sink(component, step.options)
+        sink = self._sink(component, default_options(component, step.options))
 
         async def to_endpoint(exchange: AnyExchange, work: Work) -> AnyExchange:
             return work.record(await sink.send(exchange))
@@ -341,6 +341,16 @@ class Compiler:
             msg = f"condition {condition!r} gave {type(result).__name__}, not a boolean"
             raise TypeError(msg)
         return result
+
+
+def default_options(component: Component, options: Any) -> Any:
+    """The options given, or the component's defaults when the DSL gave none. Raises ConfigError if one is required."""
+    if not isinstance(options, NoOptions) or component.options is NoOptions:
+        return options
+    try:
+        return component.options()
+    except TypeError as error:
+        raise ConfigError(f"component {component.name!r}: {error}", code="option") from None
 
 
 async def _branch(pipeline: Pipeline, exchange: AnyExchange, work: Work) -> None:

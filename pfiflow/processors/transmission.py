@@ -17,7 +17,8 @@ from pfiflow.flow.component import BodyType, Component
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import option
 from pfiflow.hl7 import conformance, er7
-from pfiflow.segur import rules
+from pfiflow.hl7.faults import MessageError
+from pfiflow.segur import identity, rules
 from pfiflow.segur.transmission import read
 from pfiflow.segur.values import Transmission
 
@@ -59,15 +60,20 @@ def _read(exchange: Exchange[bytes], *, with_conformance: bool) -> Exchange[Tran
         transmission = read(exchange.body)
         found = conformance.check(er7.parse(exchange.body)) if with_conformance else ()
     except ProtocolError as error:
-        raise Rejected(*getattr(error, "problems", ()) or (Problem("100", str(error), "MSH"),)) from error
+        raise Rejected(_problem_of(error)) from error
     if found:
         raise Rejected(*found)
     return exchange.with_body(transmission).with_headers({"action": transmission.action.name.lower()})
 
 
+def _problem_of(error: ProtocolError) -> Problem:
+    return error.problem if isinstance(error, MessageError) else Problem("100", str(error), "MSH")
+
+
 def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: SchemaChecker) -> Exchange[Transmission]:
     transmission = exchange.body
     problems: list[Problem] = [*transmission.warnings]
+    problems += rules.check_processing(transmission, test_platform=options.test_platform)
     problems += rules.check_destinations(transmission, options.destinations)
     try:
         document, tree = cda.read_tree(transmission.document)
@@ -75,8 +81,9 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
         raise Rejected(*problems, *rejection.problems) from None
     problems += schema.check(tree)
     problems += header_rules.check(document, tree)
-    problems += rules.check_identity(transmission, document)
+    problems += identity.check_identity(transmission, document)
     problems += rules.check_document(transmission, document)
+    problems += rules.check_type(transmission, document)
     problems += rules.check_confidentiality(document, frozenset(options.confidentiality))
     if any(p.severity == "error" or options.cda_rules == "strict" for p in problems):
         raise Rejected(*problems)

@@ -12,13 +12,16 @@ from typing import Literal
 
 from attrs import frozen
 
-from pfiflow import mssante, xdm, xds
+from pfiflow import xdm
 from pfiflow.cda import document as cda
 from pfiflow.cda.pdf import Pdf, pdf_of
 from pfiflow.cda.values import ClinicalDocument
-from pfiflow.errors import Rejected
-from pfiflow.segur.rules import patient_address, patient_mail_refusal, professional_recipients
-from pfiflow.segur.values import Action, Transmission
+from pfiflow.mssante import message, naming
+from pfiflow.mssante.values import OutgoingMail
+from pfiflow.segur.recipients import patient_address, professional_recipients
+from pfiflow.segur.values import Action, Participation, Transmission
+from pfiflow.xds import authors, from_cda
+from pfiflow.xds.metadata import Association, Author
 
 __all__ = ["Audience", "Mailbox", "Package", "Publisher", "mail", "pack"]
 
@@ -26,7 +29,7 @@ Audience = Literal["professionals", "patient"]
 """Who a mail is for. They never share one: other rules, other text, other receipts."""
 
 _XDM_ACTIONS: Mapping[Action, xdm.Action] = {Action.NEW: "", Action.REPLACE: "C", Action.DELETE: "D"}
-_MAIL_ACTIONS: Mapping[Action, mssante.Action] = {
+_MAIL_ACTIONS: Mapping[Action, message.Action] = {
     Action.NEW: "new",
     Action.REPLACE: "replace",
     Action.DELETE: "delete",
@@ -79,38 +82,24 @@ def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, 
     """
     document, tree = cda.read_tree(transmission.document)
     hidden = tuple(code for name, code in _HIDDEN if getattr(transmission.visibility, name))
-    entry = xds.document_entry(
+    entry = from_cda.document_entry(
         document,
         target="xdm",
-        entry_uuid=xds.entry_uuid_of(document.id.unique_id),
+        entry_uuid=from_cda.entry_uuid_of(document.id.unique_id),
         hidden=hidden,
         test_platform=publisher.test_platform,
     )
-    associations = ()
+    associations: tuple[Association, ...] = ()
     if transmission.action is Action.REPLACE and document.replaces is not None:
-        replaced = xds.entry_uuid_of(document.replaces.unique_id)
-        associations = (xds.replacement(entry.entry_uuid, replaced_entry_uuid=replaced),)
-    sender = transmission.sender
-    submission = xds.submission_set(
+        replaced = from_cda.entry_uuid_of(document.replaces.unique_id)
+        associations = (from_cda.replacement(entry.entry_uuid, replaced_entry_uuid=replaced),)
+    submission = from_cda.submission_set(
         (entry,),
         unique_id=submission_unique_id(exchange_id),
         source_id=publisher.source_id,
         submission_time=received,
-        content_type=xds.content_type_of(transmission.patient_class),
-        author=xds.author_of()
-        if sender is None
-        else xds.author_of(
-            person_id=sender.person_id,
-            person_id_type=sender.person_id_type,
-            person_authority=sender.person_authority,
-            family=sender.person_family,
-            given=sender.person_given,
-            organization_name=sender.organization_name,
-            organization_id=sender.organization_id,
-            organization_id_type=sender.organization_id_type,
-            organization_authority=sender.organization_authority,
-            device=sender.device,
-        ),
+        content_type=from_cda.content_type_of(transmission.patient_class),
+        author=_author(transmission.sender),
         associations=associations,
     )
     archive = xdm.pack(
@@ -124,6 +113,24 @@ def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, 
     return Package(transmission, document, archive, pdf_of(document, tree))
 
 
+def _author(sender: Participation | None) -> Author:
+    """The submission's author: who sends (PRT SB), not who wrote the document."""
+    if sender is None:
+        return authors.author_of()
+    return authors.author_of(
+        person_id=sender.person_id,
+        person_id_type=sender.person_id_type,
+        person_authority=sender.person_authority or authors.PERSON_ROOT,
+        family=sender.person_family,
+        given=sender.person_given,
+        organization_name=sender.organization_name,
+        organization_id=sender.organization_id,
+        organization_id_type=sender.organization_id_type,
+        organization_authority=sender.organization_authority or authors.ORGANIZATION_ROOT,
+        device=sender.device,
+    )
+
+
 def submission_unique_id(exchange_id: str) -> str:
     """An OID under 2.25 (ITU-T X.667) derived from an exchange id."""
     return f"2.25.{int.from_bytes(hashlib.sha256(exchange_id.encode()).digest()[:16])}"
@@ -131,20 +138,17 @@ def submission_unique_id(exchange_id: str) -> str:
 
 def mail(
     package: Package, mailbox: Mailbox, *, audience: Audience, exchange_id: str, received: datetime
-) -> mssante.OutgoingMail:
+) -> OutgoingMail:
     """The mail of a package to one audience. Raises Rejected: nobody may or can receive it, or it is too large."""
     transmission, document, patient = package.transmission, package.document, package.document.patient
     to_patient = audience == "patient"
     if to_patient:
-        refusal = patient_mail_refusal(transmission, test_platform=mailbox.test_platform)
-        if refusal is not None:
-            raise Rejected(refusal)
         recipients: tuple[str, ...] = (patient_address(transmission, test_platform=mailbox.test_platform),)
     else:
         recipients = professional_recipients(transmission)
     label = document.code.display or transmission.type.display or document.title
     event = document.service_events[0] if document.service_events else None
-    name = mssante.pdf_name(
+    name = naming.pdf_name(
         (event.start if event else "") or document.effective_time,
         label,
         patient.birth_family,
@@ -152,9 +156,9 @@ def mail(
         transmission.patient.account,
     )
     domain = mailbox.address.rpartition("@")[2]
-    return mssante.build(
+    return message.build(
         archive=package.archive,
-        documents=(mssante.Attachment(name, package.pdf.data),),
+        documents=(message.Attachment(name, package.pdf.data),),
         labels=(label,),
         family=patient.birth_family,
         given=patient.first_birth_given,
@@ -165,7 +169,7 @@ def mail(
         sender_label=mailbox.label,
         reply_to=transmission.reply_to or mailbox.reply_to,
         recipients=recipients,
-        message_id=mssante.message_id(exchange_id, audience, domain),
+        message_id=message.message_id(exchange_id, audience, domain),
         date=received,
         nil=mailbox.nil,
         ins_qualified=transmission.patient.qualified_ins(test_platform=mailbox.test_platform) is not None,

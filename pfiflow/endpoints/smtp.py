@@ -1,0 +1,95 @@
+"""`smtp-out`: hands mails to an SMTP server, and says recipient by recipient what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import define, field
+
+from pfiflow.endpoints.smtp_client import Delivery, MailRejected, Recipient, SmtpClient, SmtpOptions
+from pfiflow.errors import Deferred, Problem, Rejected
+from pfiflow.flow.component import Component
+from pfiflow.flow.exchange import Exchange
+from pfiflow.mssante.address import mask_address
+from pfiflow.mssante.values import OutgoingMail
+
+__all__ = ["COMPONENTS", "SmtpSink"]
+
+_DONE = "smtp-done"  # addresses settled by earlier attempts, accepted or refused: never written to again
+_REFUSED = "smtp-refused"  # of those, the refused ones, as `address:code`
+
+
+@define(eq=False)
+class SmtpSink:
+    """The sink of the component `smtp-out`.
+
+    A mail is done when each recipient was accepted or refused for good, and at least one accepted; those refused are
+    named in the journal and in the header `smtp-refused`. Recipients to be tried again keep the message in its channel,
+    with the others remembered. When all are refused the exchange is Rejected.
+    """
+
+    options: SmtpOptions
+    _client: SmtpClient = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._client = SmtpClient(self.options)
+
+    async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
+        """One attempt at the recipients that are left."""
+        mail: OutgoingMail = exchange.body
+        done = frozenset(exchange.headers.get(_DONE, "").split())
+        refused = exchange.headers.get(_REFUSED, "").split()
+        delivery = await self._client.send(mail, already_done=done)
+        earlier = tuple(refused)
+        refused += [f"{recipient.address}:{recipient.code}" for recipient in delivery.refused]
+        if delivery.deferred:
+            progress = {_DONE: " ".join(sorted(done | delivery.settled)), _REFUSED: " ".join(refused)}
+            raise Deferred(_told(delivery.deferred), headers=progress)
+        accepted = len(mail.recipients) - len(refused)
+        if not accepted:
+            raise Rejected(*map(_refused_earlier, earlier), *MailRejected(delivery).problems)
+        sent = exchange.with_note("mail-sent", **_facts(mail, delivery), accepted=accepted)
+        for recipient in delivery.refused:
+            sent = sent.with_note(
+                "recipient-refused", recipient=mask_address(recipient.address), answer=_answer(recipient)
+            )
+        return sent.with_headers({_REFUSED: " ".join(refused)}) if refused else sent
+
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        await self._client.aclose()
+
+
+def _facts(mail: OutgoingMail, delivery: Delivery) -> dict[str, object]:
+    return {"message_id": mail.message_id, "size": delivery.message_size, "response": delivery.response}
+
+
+def _refused_earlier(entry: str) -> Problem:
+    address, _, code = entry.rpartition(":")
+    return Problem("207", "refused in an earlier attempt", f"RCPT TO {mask_address(address)}", detail_code=code)
+
+
+def _told(recipients: Iterable[Recipient]) -> str:
+    return "; ".join(f"{mask_address(recipient.address)}: {_answer(recipient)}" for recipient in recipients)
+
+
+def _answer(recipient: Recipient) -> str:
+    return " ".join(filter(None, (str(recipient.code or ""), recipient.status, recipient.text)))
+
+
+def _build(options: Any) -> SmtpSink:
+    return SmtpSink(options)
+
+
+COMPONENTS = (
+    Component(
+        name="smtp-out",
+        kind="sink",
+        build=_build,
+        options=SmtpOptions,
+        doc="Sends mails by SMTP, with STARTTLS or TLS, client certificate and AUTH PLAIN; one outcome a recipient.",
+        accepts=OutgoingMail,
+        sets=(_REFUSED,),
+    ),
+)
