@@ -1,1 +1,18 @@
-"""YAML route files: load, schema, lint, placeholders."""
+"""Route files: YAML to flow values, with every error at its file, line and column; lint; the JSON Schema for editors."""
+
+from pfiflow.errors import ConfigError, ConfigErrors
+from pfiflow.routefile.lint import Finding, as_json, as_text, lint
+from pfiflow.routefile.load import load
+from pfiflow.routefile.schema import json_schema, schema_text
+
+__all__ = [
+    "ConfigError",
+    "ConfigErrors",
+    "Finding",
+    "as_json",
+    "as_text",
+    "json_schema",
+    "lint",
+    "load",
+    "schema_text",
+]

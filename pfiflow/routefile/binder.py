@@ -229,9 +229,8 @@ class Binder:
         if filled.guessed:
             return choices[0]
         for choice in choices:
-            if isinstance(choice, str) and filled.text == choice:
-                return choice
-            if filled.literal and not isinstance(choice, str) and node.value == choice:
+            value = node.value if filled.literal else filled.text
+            if type(value) is type(choice) and value == choice:
                 return choice
         hint = self.suggest(filled.text, [str(choice) for choice in choices], known=False) if filled.literal else ""
         self.report.add(node.place, f"{name}: expected {expected}.", code="value", hint=hint)
@@ -247,7 +246,8 @@ class Binder:
         if isinstance(filled, _Failed):
             return FAILED
         if filled.literal and leaf.quoted and not isinstance(node.value, str):
-            quote = "" if node.value is None else f'Put it in quotes: "{node.text}".'
+            text_like = kind in {str, Expression} and node.value is not None
+            quote = f'Put it in quotes: "{node.text}".' if text_like else ""
             return self.expected(node, leaf.expected, name, attribute, quote)
         if filled.literal and not leaf.quoted and node.style:
             return self.expected(node, leaf.expected, name, attribute)
@@ -270,9 +270,8 @@ class Binder:
                 text = f"{name}: no expression once its placeholders are filled in."
                 self.report.add(node.place, text, code=error.code, hint=hint)
         except ValueError as error:
-            self.report.add(
-                node.place, f"{name}: {error}{_found(node, filled)}.", code="type", hint=_example(attribute)
-            )
+            hidden = "" if filled.literal else "; a placeholder's value is not shown"
+            self.report.add(node.place, f"{name}: {error}{hidden}.", code="type", hint=_example(attribute))
         return FAILED
 
     def _secret(self, node: ScalarNode, name: str, attribute: attrs.Attribute[Any] | None) -> Any:
@@ -356,9 +355,7 @@ class Binder:
         return FAILED
 
 
-def _found(node: Node, filled: _Filled | None = None) -> str:
-    if filled is not None and not filled.literal:
-        return "; a placeholder's value is not shown"
+def _found(node: Node) -> str:
     if isinstance(node, ListNode):
         return ", found a list"
     if isinstance(node, MapNode):

@@ -21,10 +21,10 @@ from attrs import frozen
 
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Address, Duration, Secret, Size, parse_address, parse_duration, parse_size
-from pfiflow.routefile.placeholders import PATTERN
 from pfiflow.routefile.scalars import core
 
 __all__ = [
+    "HOLDS_PLACEHOLDER",
     "LEAVES",
     "NAME_PATTERN",
     "ChannelName",
@@ -47,6 +47,9 @@ ChannelName = NewType("ChannelName", str)
 
 FileName = NewType("FileName", str)
 """Another route file; relative to the one that names it."""
+
+HOLDS_PLACEHOLDER = r"\$\{(env|file):[^{}]+\}"
+"""A text that a placeholder will change, as a regular expression for the schema."""
 
 NAME_PATTERN = "[a-z][a-z0-9]*(-[a-z0-9]+)*"
 _NAME = re.compile(NAME_PATTERN)
@@ -109,13 +112,17 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-_FILLED = f"|.*{PATTERN}.*"
+_FILLED = f"|.*{HOLDS_PLACEHOLDER}.*"
 
 LEAVES: Mapping[Any, Leaf] = {
     str: Leaf("text", str, "text", {"type": "string"}),
-    int: Leaf("a whole number", _whole, "1", {"type": ["integer", "string"], "pattern": PATTERN}, quoted=False),
-    float: Leaf("a number", _number, "1", {"type": ["number", "string"], "pattern": PATTERN}, quoted=False),
-    bool: Leaf("true or false", _truth, "false", {"type": ["boolean", "string"], "pattern": PATTERN}, quoted=False),
+    int: Leaf(
+        "a whole number", _whole, "1", {"type": ["integer", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False
+    ),
+    float: Leaf("a number", _number, "1", {"type": ["number", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False),
+    bool: Leaf(
+        "true or false", _truth, "false", {"type": ["boolean", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False
+    ),
     Path: Leaf("a path", _path, "path", {"type": "string", "minLength": 1}, relative=True),
     Duration: Leaf(
         "a duration with its unit, such as 30s",

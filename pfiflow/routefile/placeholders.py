@@ -17,12 +17,9 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["MAX_FILE_BYTES", "PATTERN", "PlaceholderError", "Reference", "UnresolvedError", "parse", "resolve"]
+__all__ = ["MAX_FILE_BYTES", "PlaceholderError", "Reference", "UnresolvedError", "parse", "resolve"]
 
 MAX_FILE_BYTES = 64 * 1024
-
-PATTERN = r"\$\{(env:[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?|file:[^{}]+)\}"
-"""One placeholder, as a regular expression that the JSON Schema shares."""
 
 _REFERENCE = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?|file:(?P<path>[^{}]+)")
 _OPENING = re.compile(r"\$\$\{|\$\{(?P<inside>[^{}]*)(?P<closed>\})?")
