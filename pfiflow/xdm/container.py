@@ -161,8 +161,8 @@ def _fault(info: ZipInfo, limits: Limits) -> str:
 
 def _overlaps(infos: list[ZipInfo], data: bytes) -> Iterator[Problem]:
     starts = sorted((info.header_offset, info.compress_size) for info in infos)
-    limits = [*(start for start, _ in starts[1:]), len(data)]
-    for (start, size), limit in zip(starts, limits, strict=True):
+    limits = (*(start for start, _ in starts[1:]), len(data))
+    for (start, size), limit in zip(starts, limits, strict=False):  # one limit too many when there is no entry
         if 0 <= start <= len(data) - _LOCAL_HEADER:
             name, extra = struct.unpack_from("<HH", data, start + _LOCAL_HEADER - 4)
             if start + _LOCAL_HEADER + name + extra + size <= limit:

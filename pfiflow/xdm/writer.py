@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
@@ -120,10 +121,8 @@ def _check(number: int, entry: DocumentEntry, document: bytes) -> None:
 
 
 def _stamp(submission_time: str) -> tuple[int, int, int, int, int, int]:
-    digits = submission_time.ljust(14, "0")
-    if not (digits[:14].isascii() and digits[:14].isdigit() and "1980" <= digits[:4] <= "2107"):
+    try:
+        moment = datetime.strptime(submission_time.ljust(14, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007
+    except ValueError:
         return _EARLIEST
-    year, month, day, hour, minute, second = (
-        int(digits[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
-    )
-    return (year, month or 1, day or 1, hour, minute, second)
+    return moment.timetuple()[:6] if 1980 <= moment.year <= 2107 else _EARLIEST
