@@ -19,13 +19,8 @@ from time import monotonic
 
 from attrs import frozen
 
-from pfiflow.endpoints.smtp_session import (
-    Recipient,
-    SmtpOptions,
-    SmtpSession,
-    StaleConnection,
-    Transaction,
-)
+from pfiflow.endpoints.smtp_session import SmtpOptions, SmtpSession
+from pfiflow.endpoints.smtp_transaction import Recipient, StaleConnection, Transaction
 from pfiflow.endpoints.tls import TlsContext
 from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
 from pfiflow.mssante.address import is_mailbox, mask_address

@@ -1,38 +1,23 @@
-"""One SMTP connection over aiosmtplib: opened, secured, authenticated; then mails, one transaction each.
-
-aiosmtplib does the protocol's dialogue; the mail's content is written here, to its transport, because its own DATA
-passes two regular expressions over every byte. Its exceptions, and the network's, are translated here and nowhere else.
-"""
+"""One SMTP connection over aiosmtplib: opened, secured, authenticated; then mails, one transaction each."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Literal
 
 import aiosmtplib
-from aiosmtplib.protocol import SMTPProtocol
 from attrs import field, frozen
 
+from pfiflow.endpoints.smtp_transaction import FAILURES, Transaction, describe
 from pfiflow.endpoints.tls import TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred
-from pfiflow.mssante.address import mask_address, mask_text
 from pfiflow.mssante.values import OutgoingMail
 
-__all__ = ["Recipient", "SmtpOptions", "SmtpSession", "Stage", "StaleConnection", "xtext"]
-
-Stage = Literal["ADDRESS", "SIZE", "MAIL", "RCPT", "DATA", "CONNECTION"]
-"""Where a recipient's fate was decided: before the transaction, at a command, or by the loss of the connection."""
-
-_CHUNK = 128 * 1024
-_LONGEST_TEXT = 300
-_LONGEST_ENVELOPE_ID = 100  # RFC 3461 §4.4
-_ENHANCED_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
-_FAILURES = (aiosmtplib.SMTPException, OSError)  # OSError covers TimeoutError, ConnectionError and ssl.SSLError
+__all__ = ["SmtpOptions", "SmtpSession"]
 
 
 @frozen
@@ -80,33 +65,6 @@ class SmtpOptions:
     allow_plaintext: bool = False
 
 
-@frozen
-class Recipient:
-    """What became of one recipient. `repr` and `str` mask a patient's address.
-
-    Attributes:
-        address: as in the mail.
-        code: the SMTP code that decided; 0 when none came.
-        status: the enhanced status (RFC 3463), "" when the server gave none.
-        text: the server's words, masked, on one line; or ours.
-        stage: where it was decided.
-    """
-
-    address: str = field(repr=mask_address)
-    code: int
-    status: str
-    text: str
-    stage: Stage
-
-    def __str__(self) -> str:
-        words = " ".join(filter(None, (str(self.code or ""), self.status, self.text)))
-        return f"{mask_address(self.address)}: {words}"
-
-
-class StaleConnection(Exception):
-    """A connection kept from earlier was gone when the next mail's MAIL FROM came; nothing has been transacted."""
-
-
 class SmtpSession:
     """An open connection. Not for two tasks at once; `usable` says whether another mail may follow."""
 
@@ -143,8 +101,8 @@ class SmtpSession:
             await session._establish(context)
         except BaseException as error:
             session.abort()
-            if isinstance(error, _FAILURES):
-                raise Deferred(f"cannot open a session with {place}: {_describe(error)}") from error
+            if isinstance(error, FAILURES):
+                raise Deferred(f"cannot open a session with {place}: {describe(error)}") from error
             raise
         return session
 
@@ -180,13 +138,13 @@ class SmtpSession:
         """Whether the server still answers; a connection that has been silent can be dead without a sign."""
         try:
             await self._smtp.noop(timeout=min(self._options.command_timeout, 10))
-        except _FAILURES:
+        except FAILURES:
             self.abort()
         return self._smtp.is_connected
 
     async def close(self) -> None:
         """QUIT, politely but not for long, and close."""
-        with contextlib.suppress(*_FAILURES):
+        with contextlib.suppress(*FAILURES):
             await self._smtp.quit(timeout=2)
         self.abort()
         await asyncio.sleep(0)  # lets the transport notice, so that a loop closing next finds nothing open
@@ -204,11 +162,11 @@ class SmtpSession:
         Raises:
             StaleConnection: this connection had served before and was gone at MAIL FROM.
         """
-        transaction = Transaction(self._smtp, self._options, mail)
+        transaction = Transaction(self._smtp, mail, dsn=self._options.dsn, data_timeout=self._options.data_timeout)
         try:
             await transaction.run(addresses, reused=self.mails > 0)
             if self._smtp.is_connected and transaction.open:
-                with contextlib.suppress(*_FAILURES):
+                with contextlib.suppress(*FAILURES):
                     await self._smtp.rset()
         except BaseException:
             self.abort()
@@ -218,204 +176,3 @@ class SmtpSession:
         self.mails += 1
         self.idle_since = monotonic()
         return transaction
-
-
-class Transaction:
-    """One mail's MAIL, RCPT and DATA, and what became of each recipient.
-
-    Attributes:
-        outcomes: the recipients decided so far, by address.
-        response: the server's answer to the content, masked.
-        dot_sent: the end of the content was handed to the network: from here on, no answer means not knowing.
-        open: MAIL was accepted and nothing has ended the transaction: it needs RSET.
-        broken: the connection cannot serve again.
-    """
-
-    def __init__(self, smtp: aiosmtplib.SMTP, options: SmtpOptions, mail: OutgoingMail) -> None:
-        self._smtp = smtp
-        self._options = options
-        self._mail = mail
-        self._dsn = options.dsn and smtp.supports_extension("dsn")
-        self.outcomes: dict[str, Recipient] = {}
-        self.response = ""
-        self.dot_sent = False
-        self.open = False
-        self.broken = False
-
-    async def run(self, addresses: Sequence[str], *, reused: bool) -> None:
-        """Fill `outcomes` for every address."""
-        try:
-            reply = await self._mail_from()
-        except _FAILURES as error:
-            if reused:
-                raise StaleConnection from error
-            self._lose(addresses, error)
-            return
-        if reused and reply.code == 421:
-            raise StaleConnection
-        if not _succeeded(reply):
-            self._decide(addresses, reply, "MAIL")
-            return
-        self.open = True
-        pending: list[str] = []
-        try:
-            for address in addresses:
-                reply = await self._smtp.execute_command(b"RCPT", *self._rcpt_arguments(address))
-                if _succeeded(reply):
-                    pending.append(address)
-                elif reply.code == 421:  # the server is leaving, and with it every recipient of this transaction
-                    self._decide([a for a in addresses if a not in self.outcomes], reply, "RCPT")
-                    return
-                else:
-                    self._decide([address], reply, "RCPT", too_many=bool(pending) and reply.code == 552)
-            if pending:
-                reply = await self._content()
-                self.response = self._words(reply, content=True)
-                self._decide(pending, reply, "DATA")
-        except _FAILURES as error:
-            self._lose([a for a in addresses if a not in self.outcomes], error)
-
-    async def _mail_from(self) -> aiosmtplib.SMTPResponse:
-        mail, smtp = self._mail, self._smtp
-        arguments = [f"FROM:<{mail.sender}>"]
-        if smtp.supports_extension("size"):
-            arguments.append(f"SIZE={len(mail.raw)}")
-        if self._dsn:
-            arguments.append("RET=HDRS")
-            envelope_id = xtext(mail.envelope_id)
-            if 0 < len(envelope_id) <= _LONGEST_ENVELOPE_ID:
-                arguments.append(f"ENVID={envelope_id}")
-        return await smtp.execute_command(b"MAIL", *(argument.encode("ascii") for argument in arguments))
-
-    def _rcpt_arguments(self, address: str) -> Iterator[bytes]:
-        yield f"TO:<{address}>".encode("ascii")
-        if self._dsn and self._mail.notify:
-            yield f"NOTIFY={','.join(self._mail.notify)}".encode("ascii")
-            yield f"ORCPT=rfc822;{xtext(address)}".encode("ascii")
-
-    async def _content(self) -> aiosmtplib.SMTPResponse:
-        reply = await self._smtp.execute_command(b"DATA")
-        if reply.code != 354:
-            return reply
-        protocol = self._smtp.protocol
-        if protocol is None:
-            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        self.open = False
-        # Listened to from the first byte on: a server may refuse, or leave, before it has read the end.
-        answer = asyncio.create_task(protocol.read_response())
-        try:
-            async with asyncio.timeout(self._options.data_timeout):
-                await self._write(protocol, answer)
-                reply = await answer
-        except BaseException:
-            self.broken = True
-            raise
-        finally:
-            if not answer.done():
-                answer.cancel()
-            elif not answer.cancelled():
-                answer.exception()
-        if not self.dot_sent:
-            self.broken = True
-            if _succeeded(reply):
-                raise aiosmtplib.SMTPException(f"it answered {reply.code} before the end of the content")
-        return reply
-
-    async def _write(self, protocol: SMTPProtocol, answer: asyncio.Task[aiosmtplib.SMTPResponse]) -> None:
-        content = memoryview(_stuffed(self._mail.raw))
-        last = max(len(content) - _CHUNK, 0)
-        # In views: the TLS transport cuts off what it has sent, which copies bytes, the whole rest for every record.
-        for at in range(0, last, _CHUNK):
-            protocol.write(content[at : min(at + _CHUNK, last)])  # type: ignore[arg-type]
-            await protocol._drain_helper()  # the name is asyncio's own contract with protocols (StreamWriter.drain)
-            if answer.done():
-                return
-        self.dot_sent = True
-        ending = b".\r\n" if self._mail.raw.endswith(b"\r\n") else b"\r\n.\r\n"
-        protocol.write(b"".join((content[last:], ending)))
-        await protocol._drain_helper()
-
-    def _decide(
-        self, addresses: Sequence[str], reply: aiosmtplib.SMTPResponse, stage: Stage, *, too_many: bool = False
-    ) -> None:
-        words = self._words(reply, content=stage == "DATA")
-        found = _ENHANCED_STATUS.match(words)
-        status = found[1] if found else ""
-        # RFC 5321 §4.5.3.1.10: after accepted recipients, 552 can mean "too many", which is 452 and temporary.
-        code = 452 if too_many and status in {"", "5.5.3"} else reply.code
-        for address in addresses:
-            self.outcomes[address] = Recipient(address, code, status, words.removeprefix(status).strip(), stage)
-
-    def _lose(self, addresses: Sequence[str], error: BaseException) -> None:
-        self.broken = True
-        words = _describe(error, self._mail.recipients)
-        if self.dot_sent:
-            words = f"unknown whether delivered, the whole mail had been sent: {words}"
-        for address in addresses:
-            self.outcomes[address] = Recipient(address, 0, "", words, "CONNECTION")
-
-    def _words(self, reply: aiosmtplib.SMTPResponse, *, content: bool) -> str:
-        words = _one_line(reply.message, self._mail.recipients)
-        if content and _quotes(words, self._mail.raw):
-            found = _ENHANCED_STATUS.match(words)
-            return f"{found[1] if found else ''} (the server's text quotes the mail and is withheld)".strip()
-        return words
-
-
-def xtext(text: str) -> str:
-    """RFC 3461 §4 xtext: `+`, `=`, and all but printable ASCII as `+XX`."""
-    return "".join(chr(byte) if 33 <= byte <= 126 and byte not in b"+=" else f"+{byte:02X}" for byte in text.encode())
-
-
-def _succeeded(reply: aiosmtplib.SMTPResponse) -> bool:
-    return 200 <= reply.code <= 299
-
-
-def _stuffed(raw: bytes) -> bytes:
-    """`raw` with each line's leading dot doubled (RFC 5321 §4.5.2); copied only when there is one.
-
-    A dot after a bare CR or LF is doubled as well: no mail has one, but an embedded one could be made to smuggle.
-    """
-    at = raw.find(b".")  # dots are rare: base64 has none
-    while at > 0 and raw[at - 1] not in b"\r\n":
-        at = raw.find(b".", at + 1)
-    if at < 0:
-        return raw
-    stuffed = raw.replace(b"\n.", b"\n..").replace(b"\r.", b"\r..")
-    return b"." + stuffed if raw.startswith(b".") else stuffed
-
-
-def _one_line(text: str, addresses: Sequence[str]) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_TEXT])
-    return mask_text(" ".join(printable.split()), addresses)[:_LONGEST_TEXT]
-
-
-def _quotes(words: str, raw: bytes) -> bool:
-    """Whether a server's words repeat a word of the mail's subject: the document's label, the patient's names."""
-    start = raw.find(b"Subject:", 0, 8192)
-    if start < 0:
-        return False
-    subject = re.split(rb"\r\n(?![ \t])", raw[start + 8 : start + 2048], maxsplit=1)[0].decode("ascii", "replace")
-    secrets = {word.casefold() for word in re.split(r"[^0-9A-Za-z]+", subject.partition("+")[2]) if len(word) > 2}
-    return not secrets.isdisjoint(re.split(r"[^0-9a-z]+", words.casefold()))
-
-
-def _describe(error: BaseException, addresses: Sequence[str] = ()) -> str:
-    """An exception of aiosmtplib or of the network in words that name no content."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate was refused: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS failed: {error.reason or 'connection cut'}"
-        case aiosmtplib.SMTPAuthenticationError():
-            return f"login refused: {error.code} {_one_line(error.message, addresses)}"
-        case aiosmtplib.SMTPResponseException():
-            return f"it answered {error.code} {_one_line(error.message, addresses)}"
-        case TimeoutError():
-            return "no answer in time"
-        case aiosmtplib.SMTPException():
-            return _one_line(error.message, addresses)
-        case OSError():
-            return error.strerror or type(error).__name__
-        case _:
-            return type(error).__name__
