@@ -82,7 +82,7 @@ def test_parse_after_build_gives_the_values_back(
 def test_escape_and_back(text: str, separators: Separators) -> None:
     escaped = escape(text, separators)
     assert unescape(escaped, separators) == text
-    assert not set(escaped) & set("\r\n\0\x0b\x1c")
+    assert not set(escaped) & set(map(chr, (*range(0x20), 0x7F)))
     for separator in (separators.field, separators.component, separators.repetition, separators.subcomponent):
         assert separator.decode() not in escaped
 
