@@ -47,7 +47,7 @@ def registry_object_list(submission: SubmissionSet) -> etree._Element:
     """The `rim:RegistryObjectList` of one submission, for any request that carries one (ITI-41).
 
     One RegistryPackage, one ExtrinsicObject an entry, one HasMember association each, then the submission's own
-    associations. Ids of the inner objects derive from those of the outer ones.
+    associations. Ids of the inner objects derive from the submission's uniqueId and the ids of the outer ones.
 
     Raises:
         Rejected: a value is longer than `rim.xsd` allows (256 characters in a slot, an identifier or a code), or holds
@@ -64,42 +64,44 @@ def _fill(parent: etree._Element, submission: SubmissionSet) -> etree._Element:
     if problems:
         raise Rejected(*problems)
     objects = etree.SubElement(parent, f"{{{v.RIM}}}RegistryObjectList")
-    _registry_package(objects, submission)
+    # Entry ids may be symbolic, the same in every submission: ids derived from them must not be.
+    ids = uuid5(_IDS, submission.unique_id)
+    _registry_package(objects, submission, ids)
     for entry in submission.entries:
-        _extrinsic_object(objects, entry)
+        _extrinsic_object(objects, entry, ids)
     owner = submission.entry_uuid
     for index, entry in enumerate(submission.entries):
         member = Association(v.HAS_MEMBER, owner, entry.entry_uuid, (("SubmissionSetStatus", ("Original",)),))
-        _association(objects, member, _id(owner, "member", index))
+        _association(objects, member, _id(ids, owner, "member", index))
     for index, association in enumerate(submission.associations):
-        _association(objects, association, _id(owner, "association", index))
+        _association(objects, association, _id(ids, owner, "association", index))
     return objects
 
 
-def _registry_package(parent: etree._Element, submission: SubmissionSet) -> None:
+def _registry_package(parent: etree._Element, submission: SubmissionSet, ids: UUID) -> None:
     owner = submission.entry_uuid
     attributes = {"id": owner, "objectType": v.REGISTRY_PACKAGE}
     element = etree.SubElement(parent, f"{{{v.RIM}}}RegistryPackage", attributes)
     _slots(element, _set_slots(submission))
     _name(element, submission.title)
-    _authors(element, owner, v.SET_AUTHOR, submission.authors)
-    _coded(element, owner, v.SET_CONTENT_TYPE, (submission.content_type_code,))
+    _authors(element, ids, owner, v.SET_AUTHOR, submission.authors)
+    _coded(element, ids, owner, v.SET_CONTENT_TYPE, (submission.content_type_code,))
     etree.SubElement(
         element,
         _CLASSIFICATION,
         {
-            "id": _id(owner, v.SUBMISSION_SET, 0),
+            "id": _id(ids, owner, v.SUBMISSION_SET, 0),
             "objectType": v.CLASSIFICATION,
             "classifiedObject": owner,
             "classificationNode": v.SUBMISSION_SET,
         },
     )
-    _external_identifier(element, owner, v.SET_PATIENT_ID, submission.patient_id)
-    _external_identifier(element, owner, v.SET_SOURCE_ID, submission.source_id)
-    _external_identifier(element, owner, v.SET_UNIQUE_ID, submission.unique_id)
+    _external_identifier(element, ids, owner, v.SET_PATIENT_ID, submission.patient_id)
+    _external_identifier(element, ids, owner, v.SET_SOURCE_ID, submission.source_id)
+    _external_identifier(element, ids, owner, v.SET_UNIQUE_ID, submission.unique_id)
 
 
-def _extrinsic_object(parent: etree._Element, entry: DocumentEntry) -> None:
+def _extrinsic_object(parent: etree._Element, entry: DocumentEntry, ids: UUID) -> None:
     owner = entry.entry_uuid
     attributes = {"id": owner, "objectType": v.DOCUMENT_ENTRY, "mimeType": entry.mime_type}
     if entry.logical_id:
@@ -109,12 +111,12 @@ def _extrinsic_object(parent: etree._Element, entry: DocumentEntry) -> None:
     _name(element, entry.title)
     if entry.version:
         etree.SubElement(element, f"{{{v.RIM}}}VersionInfo", {"versionName": entry.version})
-    _authors(element, owner, v.DOCUMENT_ENTRY_AUTHOR, entry.authors)
+    _authors(element, ids, owner, v.DOCUMENT_ENTRY_AUTHOR, entry.authors)
     for scheme, attribute in v.ENTRY_CODES:
         value = getattr(entry, attribute)
-        _coded(element, owner, scheme, value if isinstance(value, tuple) else (value,))
-    _external_identifier(element, owner, v.ENTRY_PATIENT_ID, entry.patient_id)
-    _external_identifier(element, owner, v.ENTRY_UNIQUE_ID, entry.unique_id)
+        _coded(element, ids, owner, scheme, value if isinstance(value, tuple) else (value,))
+    _external_identifier(element, ids, owner, v.ENTRY_PATIENT_ID, entry.patient_id)
+    _external_identifier(element, ids, owner, v.ENTRY_UNIQUE_ID, entry.unique_id)
 
 
 def _association(parent: etree._Element, association: Association, identifier: str) -> None:
@@ -160,24 +162,26 @@ def _name(parent: etree._Element, text: str) -> None:
         etree.SubElement(etree.SubElement(parent, _NAME), _LOCALIZED, attributes)
 
 
-def _authors(parent: etree._Element, owner: str, scheme: str, authors: Iterable[Author]) -> None:
+def _authors(parent: etree._Element, ids: UUID, owner: str, scheme: str, authors: Iterable[Author]) -> None:
     for index, author in enumerate(authors):
         slots = [(name, _values(getattr(author, attribute))) for name, attribute in v.AUTHOR_SLOTS]
         if any(values for _, values in slots):
-            _slots(_classification(parent, owner, scheme, "", index), slots)
+            _slots(_classification(parent, ids, owner, scheme, "", index), slots)
 
 
-def _coded(parent: etree._Element, owner: str, scheme: str, values: Iterable[CodedValue]) -> None:
+def _coded(parent: etree._Element, ids: UUID, owner: str, scheme: str, values: Iterable[CodedValue]) -> None:
     for index, value in enumerate(values):
         if value.code:
-            element = _classification(parent, owner, scheme, value.code, index)
+            element = _classification(parent, ids, owner, scheme, value.code, index)
             _slots(element, (("codingScheme", _values(value.scheme)),))
             _name(element, value.display)
 
 
-def _classification(parent: etree._Element, owner: str, scheme: str, code: str, index: int) -> etree._Element:
+def _classification(
+    parent: etree._Element, ids: UUID, owner: str, scheme: str, code: str, index: int
+) -> etree._Element:
     attributes = {
-        "id": _id(owner, scheme, index),
+        "id": _id(ids, owner, scheme, index),
         "objectType": v.CLASSIFICATION,
         "classificationScheme": scheme,
         "classifiedObject": owner,
@@ -186,11 +190,11 @@ def _classification(parent: etree._Element, owner: str, scheme: str, code: str, 
     return etree.SubElement(parent, _CLASSIFICATION, attributes)
 
 
-def _external_identifier(parent: etree._Element, owner: str, kind: tuple[str, str], value: str) -> None:
+def _external_identifier(parent: etree._Element, ids: UUID, owner: str, kind: tuple[str, str], value: str) -> None:
     if value:
         scheme, name = kind
         attributes = {
-            "id": _id(owner, scheme, 0),
+            "id": _id(ids, owner, scheme, 0),
             "objectType": v.EXTERNAL_IDENTIFIER,
             "registryObject": owner,
             "identificationScheme": scheme,
@@ -199,8 +203,8 @@ def _external_identifier(parent: etree._Element, owner: str, kind: tuple[str, st
         _name(etree.SubElement(parent, _EXTERNAL_IDENTIFIER, attributes), name)
 
 
-def _id(owner: str, role: str, index: int) -> str:
-    return f"urn:uuid:{uuid5(_IDS, f'{owner}|{role}|{index}')}"
+def _id(ids: UUID, owner: str, role: str, index: int) -> str:
+    return f"urn:uuid:{uuid5(ids, f'{owner}|{role}|{index}')}"
 
 
 # -- what rim.xsd and XML allow --------------------------------------------------------------------------------------

@@ -128,6 +128,16 @@ def test_ids_are_unique() -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_inner_ids_differ_between_submissions_even_under_symbolic_names() -> None:
+    def inner(unique_id: str) -> set[str | None]:
+        submission = submission_of(entry_of(entry_uuid="Document01"), unique_id=unique_id, entry_uuid="SubmissionSet01")
+        ids = {element.get("id") for element in registry_object_list(submission).iter() if element.get("id")}
+        return ids - {"Document01", "SubmissionSet01"}
+
+    assert len(inner("1.2.3")) > 10
+    assert not inner("1.2.3") & inner("1.2.4")
+
+
 def test_what_is_unknown_is_left_out() -> None:
     nothing = CodedValue("", "")
     entry = evolve(
