@@ -164,6 +164,9 @@ class TestReading:
         assert pid.component(3, 4, 2) == b"INS-NIR&1.2.250.1.213.1.4.10&ISO"
         assert pid.field_count == 32
         assert pid.field(33) == b""
+        start, end = pid.span(3)
+        assert parse(MDM).raw[start:end] == pid.field(3)
+        assert len(range(*pid.span(33))) == 0
 
     def test_header_numbering(self) -> None:
         msh = parse(MDM).segments[0]
