@@ -98,7 +98,9 @@ def test_the_mail_and_its_receipts_arrive(options: SmtpOptions, postfix: Postfix
     assert isinstance(parts, list)
     status = parts[1]
     assert isinstance(status, Message)
-    per_message, per_recipient = status.get_payload()
+    blocks = status.get_payload()
+    assert isinstance(blocks, list)
+    per_message, per_recipient = blocks
     assert isinstance(per_message, Message)
     assert isinstance(per_recipient, Message)
     assert per_message["Original-Envelope-Id"] == sent.envelope_id
