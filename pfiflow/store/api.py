@@ -146,7 +146,11 @@ class UnitOfWork:
 
 @frozen
 class Message:
-    """A message claimed for delivery. `attempts` and `defects` count the attempts that have failed so far."""
+    """A message claimed for delivery.
+
+    `attempts` counts the attempts that have failed so far (each `Retry`, and a `Dead`), `defects` those of them that
+    failed by an unexpected exception. `headers` are the enqueued ones and, over them, what `Retry` merged.
+    """
 
     sequence: int
     channel: str
@@ -234,19 +238,35 @@ class Store(Protocol):
         """
 
     async def claim(self, channel: str, *, now: float) -> Claim | None:
-        """Take the lane of this channel whose due head is oldest, or None (nothing due, all leased, or held)."""
+        """Take the lane of this channel whose due head is oldest, or None (nothing due, all leased, or held).
+
+        Oldest by sequence number. Of the heads that had to wait for their due time, the one whose time came first
+        stands for all in that comparison. A head that cannot be read is set aside as dead, journaled, and the next
+        lane taken.
+        """
 
     async def next(self, claim: Claim, *, now: float) -> Claim | None:
-        """After the head was settled: the same lane with its next due message, or None; then the lane is released."""
+        """After the head was settled: the same lane with its next due message, or None; then the lane is released.
+
+        Raises StoreError when the lane is not held under this claim any more.
+        """
 
     async def release(self, claim: Claim) -> None:
-        """Give the lane back without settling its head (the worker stops)."""
+        """Give the lane back without settling its head (the worker stops). Harmless when it was given back already.
+
+        When a commit that settles the head is still on its way (its caller was cancelled), the lane is free once that
+        commit is done.
+        """
 
     async def wait(self, channel: str, *, timeout: float) -> None:
-        """Return when something may have become claimable in this channel, or after `timeout` seconds."""
+        """Return when something may have become claimable in this channel, or after `timeout` seconds.
+
+        At once when that has happened since the start of the last `claim` that gave None. A due time that comes is no
+        such event: bound `timeout` by `next_due`.
+        """
 
     async def next_due(self, channel: str) -> float | None:
-        """When the earliest unleased lane of this channel is due, None when there is none."""
+        """When the earliest unleased lane of this channel is due (0.0: now); None when there is none, or it is held."""
 
     async def find_ledger(self, scope: str, key: str, *, now: float) -> LedgerEntry | None:
         """The unexpired ledger entry, or None. A hint only: `commit` decides."""
@@ -273,13 +293,18 @@ class Store(Protocol):
         """Journal lines, oldest first; for an exchange id, those of its parts (`<id>.…`) as well."""
 
     async def replay(self, sequence: int, *, now: float) -> None:
-        """Make a dead or done message wait again, due now, with its attempts reset; its ledger rows are removed."""
+        """Make a dead or done message wait again, due now, with its attempts reset; its ledger rows are removed.
+
+        It takes its old place, by sequence number, in its lane. Headers merged by `Retry` stay on a dead message (what
+        was achieved is not done twice) and are dropped from a done one (a wanted resend goes wholly). Raises StoreError
+        when there is no such message or it waits (it may be worked on at this moment).
+        """
 
     async def discard(self, sequence: int, *, now: float) -> None:
-        """Mark a dead message done, by an operator's decision."""
+        """Mark a dead message done, by an operator's decision. Raises StoreError when it is not dead."""
 
     async def set_hold(self, channel: str, *, hold: bool) -> None:
-        """Hold or release a channel."""
+        """Hold or release a channel. What is claimed goes on. Raises StoreError for an unknown channel."""
 
     async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
         """Remove finished messages, journal and expired ledger rows older than these; never anything unfinished."""

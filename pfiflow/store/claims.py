@@ -33,6 +33,7 @@ class Unreadable:
 
     sequence: int
     cause: str
+    exchange_id: str = ""
 
 
 def choose_lane(
@@ -108,11 +109,11 @@ def load_message(connection: sqlite3.Connection, sequence: int) -> Message | Unr
             payload,
         ) = row
         if digest is None:
-            return Unreadable(sequence, "its payload is missing")
+            return Unreadable(sequence, "its payload is missing", exchange_id)
         if payload is None:
             payload = read_payload(connection, payload_id)
         if len(payload) != size or sha256(payload).digest() != digest:
-            return Unreadable(sequence, "its payload is damaged (it does not match its digest)")
+            return Unreadable(sequence, "its payload does not match its digest", exchange_id)
         facts = json.loads(headers)
         if progress is not None:
             facts |= json.loads(progress)

@@ -232,10 +232,12 @@ class MemoryStore:
 
     def _set_aside(self, sequence: int, now: float) -> None:
         stored = self._messages[sequence]
-        self._settle(stored, Dead(sequence, "unreadable: its payload is missing"), now)
+        cause = "its payload is missing"
+        stored.state, stored.settled, stored.cause = "dead", now, f"unreadable: {cause}"
+        self._refresh(stored, now)
         self._line += 1
-        facts = {"sequence": str(sequence)}
-        self._journal.append(JournalEntry(now, "", stored.entry.channel, "unreadable", facts, self._line))
+        facts = {"sequence": str(sequence), "channel": stored.entry.channel, "cause": cause}
+        self._journal.append(JournalEntry(now, stored.entry.exchange_id, "", "unreadable", facts, self._line))
 
     async def next(self, claim: Claim, *, now: float) -> Claim | None:
         """See `Store.next`."""

@@ -29,6 +29,8 @@ _STATES: tuple[State, ...] = ("waiting", "done", "dead")  # by messages.state
 _SUMMARY = """sequence, channel, key, exchange_id, state, body_type, size, headers, progress, origin, received,
     enqueued, due, attempts, defects, cause, detail"""
 
+_LINE = "SELECT at, exchange_id, route, event, facts, line FROM journal INDEXED BY journal_of_exchange"
+
 
 def _summary(row: tuple[Any, ...]) -> MessageSummary:
     sequence, channel, key, exchange_id, state, body_type, size, headers, progress, *rest = row
@@ -110,10 +112,10 @@ def list_journal(
         )
     else:  # '/' follows '.': the range holds every text that begins with "<id>."
         rows = connection.execute(
-            """SELECT at, exchange_id, route, event, facts, line FROM journal
-                WHERE line > ?1 AND (exchange_id = ?2 OR (exchange_id >= ?2 || '.' AND exchange_id < ?2 || '/'))
+            f"""{_LINE} WHERE exchange_id = ?1 AND line > ?2 UNION ALL
+                {_LINE} WHERE exchange_id >= ?1 || '.' AND exchange_id < ?1 || '/' AND line > ?2
                 ORDER BY line LIMIT ?3""",
-            (after, exchange_id, limit),
+            (exchange_id, after, limit),
         )
     return [
         JournalEntry(at, exchange, route, event, json.loads(facts), line)

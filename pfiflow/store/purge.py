@@ -9,7 +9,6 @@ from attrs import frozen
 
 from pfiflow.store.api import Purged
 from pfiflow.store.schema import DEAD, DONE
-from pfiflow.store.units import Numbers
 
 __all__ = ["JournalWindow", "add", "purge_journal", "purge_ledger", "purge_messages"]
 
@@ -37,7 +36,7 @@ def add(one: Purged, other: Purged) -> Purged:
     )
 
 
-def purge_messages(cursor: sqlite3.Cursor, numbers: Numbers, *, done_before: float, dead_before: float) -> Purged:
+def purge_messages(cursor: sqlite3.Cursor, *, done_before: float, dead_before: float) -> Purged:
     """Remove some finished messages, and the payloads that nothing refers to any more."""
     rows = cursor.execute(
         f"SELECT sequence, payload, size FROM messages WHERE state = {DONE} AND settled < ? ORDER BY settled LIMIT ?",
@@ -56,7 +55,7 @@ def purge_messages(cursor: sqlite3.Cursor, numbers: Numbers, *, done_before: flo
         size += payload_size
     if not chosen:
         return Purged(0, 0, 0, 0, 0)
-    keep_numbers(cursor, numbers)
+    _keep_numbers(cursor)
     cursor.executemany("DELETE FROM messages WHERE sequence = ?", [(sequence,) for sequence in chosen])
     payloads = freed = 0
     for payload in set(chosen.values()):
@@ -71,21 +70,23 @@ def purge_messages(cursor: sqlite3.Cursor, numbers: Numbers, *, done_before: flo
     return Purged(len(chosen), payloads, freed, 0, 0)
 
 
-def keep_numbers(cursor: sqlite3.Cursor, numbers: Numbers) -> None:
+def _keep_numbers(cursor: sqlite3.Cursor) -> None:
     """Write down the highest numbers given, before the rows that show them go."""
-    cursor.executemany(
-        "UPDATE numbers SET last = ? WHERE name = ?", [(numbers.sequence, "sequence"), (numbers.line, "line")]
+    cursor.execute(
+        """UPDATE numbers SET last = max(last, CASE name
+            WHEN 'sequence' THEN coalesce((SELECT max(sequence) FROM messages), 0)
+            ELSE coalesce((SELECT max(line) FROM journal), 0) END)"""
     )
 
 
-def purge_journal(cursor: sqlite3.Cursor, numbers: Numbers, *, before: float, after: int) -> JournalWindow:
+def purge_journal(cursor: sqlite3.Cursor, *, before: float, after: int) -> JournalWindow:
     """Remove the old lines among the next ones. Lines lie by time, nearly: a window without an old one is the end."""
     last = cursor.execute(
         "SELECT max(line) FROM (SELECT line FROM journal WHERE line > ? ORDER BY line LIMIT ?)", (after, _LINES)
     ).fetchone()[0]
     if last is None:
         return JournalWindow(after, 0)
-    keep_numbers(cursor, numbers)
+    _keep_numbers(cursor)
     cursor.execute("DELETE FROM journal WHERE line > ? AND line <= ? AND at < ?", (after, last, before))
     return JournalWindow(last, cursor.rowcount)
 

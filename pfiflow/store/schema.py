@@ -55,7 +55,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX messages_of_lane ON messages (channel, key, sequence) WHERE state = 0",
         "CREATE INDEX messages_of_channel ON messages (channel, state, sequence)",
         "CREATE INDEX messages_of_payload ON messages (payload)",
-        "CREATE INDEX messages_settled ON messages (state, settled) WHERE state <> 0",
+        "CREATE INDEX messages_settled ON messages (state, settled) WHERE settled IS NOT NULL",
         # A lane is there while it has waiting messages. due = 0: its head was due already when it became the head.
         """CREATE TABLE lanes (
             channel TEXT NOT NULL,
@@ -64,8 +64,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             due REAL NOT NULL,
             PRIMARY KEY (channel, key)
         ) STRICT, WITHOUT ROWID""",
-        "CREATE INDEX lanes_ready ON lanes (channel, head) WHERE due = 0",
-        "CREATE INDEX lanes_delayed ON lanes (channel, due, head) WHERE due > 0",
+        "CREATE INDEX lanes_due ON lanes (channel, due, head)",
         # message: the one whose settling recorded the entry; its replay removes it.
         """CREATE TABLE ledger (
             scope TEXT NOT NULL,

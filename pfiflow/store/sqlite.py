@@ -7,6 +7,7 @@ checkpoints (`checkpoint.py`). The event loop only queues and wakes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +21,6 @@ from pfiflow.store import claims, operations, purge
 from pfiflow.store.api import (
     ChannelStatus,
     Claim,
-    Dead,
     JournalEntry,
     LedgerEntry,
     Message,
@@ -28,6 +28,7 @@ from pfiflow.store.api import (
     Purged,
     State,
     StoreError,
+    StoreFullError,
     UnitOfWork,
 )
 from pfiflow.store.checkpoint import Checkpointer
@@ -39,6 +40,8 @@ from pfiflow.store.units import Applied, Numbers, UnitWriter
 from pfiflow.store.writer import Job, Writer
 
 __all__ = ["Role", "SqliteStore", "Statistics"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -58,6 +61,10 @@ class Statistics:
     units: int
     transactions: int
     checkpoints: int
+
+
+class _LaneLostError(StoreError):
+    """A lane whose head can neither be read nor set aside."""
 
 
 @define(eq=False)
@@ -113,7 +120,7 @@ class SqliteStore:
             self._lock.acquire()
         connections: list[sqlite3.Connection] = []
         try:
-            await anyio.to_thread.run_sync(self._connect, connections)
+            numbers = await anyio.to_thread.run_sync(self._connect, connections)
         except BaseException as error:
             for connection in connections:
                 connection.close()
@@ -122,9 +129,9 @@ class SqliteStore:
             if known is error:
                 raise
             raise known from error
-        self._start(connections, loop)
+        self._start(connections, numbers, loop)
 
-    def _connect(self, connections: list[sqlite3.Connection]) -> None:
+    def _connect(self, connections: list[sqlite3.Connection]) -> Numbers:
         if self.role == "engine":
             try:
                 create_file(self.path)
@@ -137,10 +144,11 @@ class SqliteStore:
         migrate(writing, self.path, upgrade=self.role == "engine", migrations=self._migrations)
         connections.append(connect(self.path, busy_timeout=self._busy_timeout))
         connections.extend(connect(self.path, busy_timeout=self._busy_timeout, query_only=True) for _ in range(2))
+        return Numbers.load(writing.cursor())
 
-    def _start(self, connections: list[sqlite3.Connection], loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self, connections: list[sqlite3.Connection], numbers: Numbers, loop: asyncio.AbstractEventLoop) -> None:
         writing, checkpointing, claiming, listing = connections
-        units = UnitWriter(Numbers.load(writing.cursor()))
+        units = UnitWriter(numbers)
         checkpointer = Checkpointer(checkpointing)
         writer = Writer(
             writing,
@@ -250,7 +258,10 @@ class SqliteStore:
             lease, message = taken
             if isinstance(message, Message):
                 return Claim(channel, lease.key, lease.token, message)
-            await self._set_aside(lease, message, now)
+            try:
+                await self._set_aside(lease, message, now)
+            except _LaneLostError:
+                continue
             self._give_back(lease)
 
     def _take(
@@ -270,13 +281,26 @@ class SqliteStore:
             self._give_back(taken[0])
 
     async def _set_aside(self, lease: Lease, unreadable: claims.Unreadable, now: float) -> None:
-        cause = f"unreadable: {unreadable.cause}"
-        journal = JournalEntry(now, "", lease.channel, "unreadable", {"sequence": str(unreadable.sequence)})
+        """Make the lane's head dead. Should even that fail, its lane stays leased, so that the other lanes go on."""
+        running = self._open()
+        text = "message %d of channel %s cannot be read (%s): %s"
+        facts = (unreadable.sequence, lease.channel, unreadable.cause)
         try:
-            await self.commit(UnitOfWork(Dead(unreadable.sequence, cause), journal=(journal,), at=now))
+            lease.due = await self._change(
+                lambda cursor: running.units.set_aside(cursor, unreadable, lease.channel, lease.key, now)
+            )
+        except StoreFullError:
+            self._give_back(lease)
+            raise
+        except StoreError as error:
+            logger.error(text, *facts, f"its lane is held up until the next start ({error})")  # noqa: TRY400
+            raise _LaneLostError from error
         except BaseException:
             self._give_back(lease)
             raise
+        lease.settled = True
+        lease.generation = self._signals.generation(lease.channel)
+        logger.error(text, *facts, "set aside as dead")
 
     async def next(self, claim: Claim, *, now: float) -> Claim | None:
         """See `Store.next`. Asks the database only when the lane is not empty."""
@@ -301,7 +325,10 @@ class SqliteStore:
             self._leases.move(lease, message.sequence)
             if isinstance(message, Message):
                 return Claim(lease.channel, lease.key, lease.token, message)
-            await self._set_aside(lease, message, now)
+            try:
+                await self._set_aside(lease, message, now)
+            except _LaneLostError:
+                return None
 
     @staticmethod
     def _follow(lease: Lease, now: float, connection: sqlite3.Connection) -> Message | claims.Unreadable | None:
@@ -387,14 +414,13 @@ class SqliteStore:
 
     async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
         """See `Store.purge`. In small transactions, shared with the commits that come meanwhile."""
-        numbers = self._open().units.numbers
         total = Purged(0, 0, 0, 0, 0)
-        some = partial(purge.purge_messages, numbers=numbers, done_before=done_before, dead_before=dead_before)
+        some = partial(purge.purge_messages, done_before=done_before, dead_before=dead_before)
         while (part := await self._change(some)).messages:
             total = purge.add(total, part)
         window = purge.JournalWindow(0, 0)
         while True:
-            lines = partial(purge.purge_journal, numbers=numbers, before=journal_before, after=window.last)
+            lines = partial(purge.purge_journal, before=journal_before, after=window.last)
             window = await self._change(lines)
             if not window.removed:
                 break

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from attrs import define, field, frozen
 
-from pfiflow.store.api import Dead, Done, DuplicateKeyError, LedgerEntry, Retry, StoreError, UnitOfWork
+from pfiflow.store.api import Dead, Done, DuplicateKeyError, JournalEntry, LedgerEntry, Retry, StoreError, UnitOfWork
+from pfiflow.store.claims import Unreadable
 from pfiflow.store.schema import DEAD, DONE, WAITING
 
 __all__ = ["Applied", "Numbers", "Settled", "UnitWriter", "refresh_lane"]
@@ -65,16 +66,15 @@ _DEAD = f"""UPDATE messages SET state = {DEAD}, settled = ?, cause = ?, detail =
 _RETRY = f"""UPDATE messages SET due = ?, cause = ?, detail = '', attempts = attempts + 1, defects = defects + ?
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
 _PROGRESS = "UPDATE messages SET progress = json_patch(coalesce(progress, '{}'), ?) WHERE sequence = ?"
-_HEAD = (
-    f"SELECT sequence, due FROM messages WHERE channel = ? AND key = ? AND state = {WAITING} ORDER BY sequence LIMIT 1"
-)
+_HEAD = f"""SELECT sequence, due FROM messages INDEXED BY messages_of_lane
+        WHERE channel = ? AND key = ? AND state = {WAITING} ORDER BY sequence LIMIT 1"""
 _LANE = "INSERT INTO lanes (channel, key, head, due) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _MESSAGE = f"""INSERT INTO messages (sequence, channel, key, state, due, payload, size, exchange_id, body_type, origin,
     received, enqueued, headers) VALUES (?, ?, ?, {WAITING}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 def refresh_lane(cursor: sqlite3.Cursor, channel: str, key: str, at: float) -> float | None:
-    """Bring the lane's row in line with its messages; gives when its head is due (0.0: it is), None when it is empty."""
+    """Bring the lane's row in line with its messages; gives when its head is due, 0.0 for now, None when empty."""
     head: tuple[int, float] | None = cursor.execute(_HEAD, (channel, key)).fetchone()
     if head is None:
         cursor.execute("DELETE FROM lanes WHERE channel = ? AND key = ?", (channel, key))
@@ -117,9 +117,19 @@ class UnitWriter:
             settled = self._settle(cursor, unit.settle, unit)
         sequences = self._enqueue(cursor, unit, digests) if unit.enqueue else ()
         if unit.journal:
-            self._write_journal(cursor, unit)
+            self._write_journal(cursor, unit.journal)
         touched = frozenset([entry.channel for entry in unit.enqueue])
         return Applied(sequences, touched, settled)
+
+    def set_aside(self, cursor: sqlite3.Cursor, message: Unreadable, channel: str, key: str, at: float) -> float | None:
+        """Make a message that cannot be read dead, without counting an attempt; gives when the lane's head is due."""
+        cursor.execute(
+            f"UPDATE messages SET state = {DEAD}, settled = ?, cause = ? WHERE sequence = ? AND state = {WAITING}",
+            (at, f"unreadable: {message.cause}", message.sequence),
+        )
+        facts = {"sequence": str(message.sequence), "channel": channel, "cause": message.cause}
+        self._write_journal(cursor, (JournalEntry(at, message.exchange_id, "", "unreadable", facts),))
+        return refresh_lane(cursor, channel, key, at)
 
     def _record(self, cursor: sqlite3.Cursor, unit: UnitOfWork, owner: int | None) -> None:
         for position, entry in enumerate(unit.ledger):
@@ -192,9 +202,9 @@ class UnitWriter:
             sequences.append(sequence)
         return tuple(sequences)
 
-    def _write_journal(self, cursor: sqlite3.Cursor, unit: UnitOfWork) -> None:
+    def _write_journal(self, cursor: sqlite3.Cursor, entries: Sequence[JournalEntry]) -> None:
         rows = []
-        for entry in unit.journal:
+        for entry in entries:
             self.numbers.line += 1
             rows.append((self.numbers.line, entry.at, entry.exchange_id, entry.route, entry.event, _text(entry.facts)))
         cursor.executemany(
