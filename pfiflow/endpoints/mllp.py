@@ -280,11 +280,11 @@ class MllpSource:
         assert self._receive is not None
         if isinstance(frame, mllp.Oversized):
             problem = Problem("207", f"the message exceeds {frame.limit} bytes (max-frame); it was not read", "MSH")
-            return self._acknowledge(_header_of(frame.head), "AE", (problem,))
+            return self._acknowledge(_header_of(frame.head), "AE", (problem,), head=frame.head)
         message = _header_of(frame.payload)
         if message is None:
             problem = Problem("100", "this is not an HL7 v2 message: no usable MSH segment", "MSH")
-            return self._acknowledge(None, "AE", (problem,))
+            return self._acknowledge(None, "AE", (problem,), head=frame.payload[: mllp.HEAD_SIZE])
         control_id = message.get("MSH-10")
         headers = {
             "hl7-control-id": control_id,
@@ -313,12 +313,16 @@ class MllpSource:
         return self._acknowledge(message, "AA", ())
 
     def _acknowledge(
-        self, message: er7.Message | None, code: Literal["AA", "AE", "AR"], problems: tuple[Problem, ...]
+        self,
+        message: er7.Message | None,
+        code: Literal["AA", "AE", "AR"],
+        problems: tuple[Problem, ...],
+        head: bytes = b"",
     ) -> bytes:
         self._answers = (self._answers + 1) % 10**8
         now = datetime.now(UTC).astimezone()
         control_id = f"{now:%y%m%d%H%M%S}{self._answers:08d}"  # MSH-10 holds 20 characters before HL7 2.7
-        return ack.acknowledge(message, code, problems, control_id=control_id, now=now)
+        return ack.acknowledge(message, code, problems, control_id=control_id, now=now, head=head)
 
 
 def _following_context(tls: TlsContext) -> ssl.SSLContext:
