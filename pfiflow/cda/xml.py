@@ -169,7 +169,7 @@ def _parse(data: bytes, encoding: str) -> etree._Element:
         # no traceback shows the original.
         line, column = error.position
         kind = _ERROR_NAMES.get(getattr(error, "code", 0), "")
-    if kind == "ERR_RESOURCE_LIMIT":
+    if kind in {"ERR_RESOURCE_LIMIT", "ERR_NAME_TOO_LONG"}:
         raise _refused("The XML document is nested too deep, or a name or text in it is too long.", f"{line}:{column}")
     words = kind.removeprefix("ERR_").removeprefix("NS_ERR_").replace("_", " ").lower() or "syntax"
     raise _malformed(f"The XML document is not well-formed ({words}).", f"{line}:{column}")
