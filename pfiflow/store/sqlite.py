@@ -148,6 +148,7 @@ class SqliteStore:
 
     def _start(self, connections: list[sqlite3.Connection], numbers: Numbers, loop: asyncio.AbstractEventLoop) -> None:
         writing, checkpointing, claiming, listing = connections
+        self._leases = Leases()
         units = UnitWriter(numbers)
         checkpointer = Checkpointer(checkpointing)
         writer = Writer(
