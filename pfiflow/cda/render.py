@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ __all__ = ["Rendering", "render", "render_images", "render_narrative", "render_t
 _HEADINGS = (12.0, 10.8, 10.0, 9.5)
 _MUTED = Style(muted=True)
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\d\d)?)?)?)?)?(?:\.\d+)?([+-]\d{4})?")
+_CONTROL = re.compile("[\\x00-\\x08\\x0e-\\x1b\\x7f]")  # no XML holds them, but base64 can
 _SEXES = {"M": "Masculin", "F": "Féminin", "U": "Indéterminé"}
 _INS_KINDS = {
     "1.2.250.1.213.1.4.8": "NIR",
@@ -86,11 +88,11 @@ def render_narrative(document: ClinicalDocument, tree: etree._Element) -> Render
     sections = [
         section for body in root.iterfind(f"{V3}component/{V3}structuredBody") for section in reader.sections(body)
     ]
-    paper = _Paper(document)
-    paper.front()
-    for section in sections:
-        paper.section(section)
-    return paper.finished(reader.warnings)
+    with closing(_Paper(document)) as paper:
+        paper.front()
+        for section in sections:
+            paper.section(section)
+        return paper.finished(reader.warnings)
 
 
 def render_text(document: ClinicalDocument, text: str) -> Rendering:
@@ -101,30 +103,36 @@ def render_text(document: ClinicalDocument, text: str) -> Rendering:
     """
     if len(text) > MAX_CHARACTERS:
         raise too_large(f"it has more than {MAX_CHARACTERS} characters")
-    paper = _Paper(document)
-    paper.front()
-    lines = clean(text).expandtabs(8).splitlines()
+    lines = [_indented(line) for line in clean(_CONTROL.sub("\ufffd", text)).expandtabs(8).splitlines()]
     longest = max(map(len, lines), default=0)
     size = min(9.0, max(6.0, WIDTH / (0.6021 * longest))) if longest else 9.0
     mono = Style(mono=True)
-    for line in lines:
-        paper.composer.blocks([Paragraph((Text(line.rstrip(), mono),) if line.strip() else (BREAK,))], size=size)
-        paper.composer.y -= size * 0.4  # lines of one text: no space between
-    return paper.finished(())
+    with closing(_Paper(document)) as paper:
+        paper.front()
+        for line in lines:
+            items: tuple[Inline, ...] = (Text(line, mono),) if line else (BREAK,)
+            paper.composer.lines(break_lines(items, WIDTH, size, paper.faces), MARGIN)
+        return paper.finished(())
+
+
+def _indented(line: str) -> str:
+    """The line without its last spaces, its first ones kept from being collapsed."""
+    words = line.strip(" ")
+    return "\u00a0" * (len(line) - len(line.lstrip(" "))) + words if words else ""
 
 
 def render_images(document: ClinicalDocument, images: Sequence[Image]) -> Rendering:
     """The PDF/A-1b of a document whose body is a scan: header facts, then each image on a page of its own."""
-    paper = _Paper(document)
-    paper.front()
-    for image in images:
-        composer = paper.composer
-        composer.new_page()
-        scale = min(WIDTH / image.width, (BOTTOM - TOP) / image.height)
-        width, height = image.width * scale, image.height * scale
-        composer.draw(Drawn("image", MARGIN + (WIDTH - width) / 2, TOP, width, height, image=image))
-        composer.y = BOTTOM
-    return paper.finished(())
+    with closing(_Paper(document)) as paper:
+        paper.front()
+        for image in images:
+            composer = paper.composer
+            composer.new_page()
+            scale = min(WIDTH / image.width, (BOTTOM - TOP) / image.height)
+            width, height = image.width * scale, image.height * scale
+            composer.draw(Drawn("image", MARGIN + (WIDTH - width) / 2, TOP, width, height, image=image))
+            composer.y = BOTTOM
+        return paper.finished(())
 
 
 class _Paper:
@@ -135,6 +143,10 @@ class _Paper:
         self.pdf = open_pdf(_properties(document))
         self.faces = Faces(self.pdf)
         self.composer = Composer(self.faces)
+
+    def close(self) -> None:
+        """Let go of the font files."""
+        self.faces.close()
 
     def front(self) -> None:
         """Title, patient and document facts."""

@@ -272,7 +272,9 @@ class NarrativeReader:
                 cell_style = _styled(row_style, child)
                 self._walk(child, evolve(cell_style, bold=True) if header else cell_style, inner, depth + 2)
                 inner.flush()
-                columns = _span(child, "colspan", 1000)
+                # A span stops where a cell from above stands: nothing may lie on anything else.
+                room = min((first - column for first, _, _ in taken if first > column), default=1000)
+                columns = _span(child, "colspan", room)
                 height = _span(child, "rowspan", len(rows) - index)
                 cells.append(Cell(column, columns, height, tuple(inner.blocks), header))
                 if height > 1:

@@ -1,6 +1,6 @@
 """Laid-out pages drawn as PDF/A-1b with fpdf2, and the fonts that measure and draw them.
 
-The same input gives the same bytes: the creation date and the file identifier come from the document. Every call has
+The same input gives the same bytes: the dates and the file identifier come from the document. Every call has
 its own `FPDF` and its own fonts, so that threads share nothing.
 """
 
@@ -44,7 +44,7 @@ _LINE = (150, 150, 150)
 
 @frozen
 class Properties:
-    """What the PDF says of itself, in its information dictionary and, the same, in its XMP metadata."""
+    """What the PDF says of itself."""
 
     title: str
     author: str
@@ -67,6 +67,11 @@ class Faces:
         self._fonts: dict[str, TTFFont] = {}
         self._covered: dict[str, set[str]] = {}
         self._words: dict[tuple[str, str], tuple[tuple[str, str, float], ...]] = {}
+
+    def close(self) -> None:
+        """Close the font files. Painting has done so already; a refusal before that has not."""
+        for font in self._fonts.values():
+            font.close()
 
     def word(self, text: str, style: Style) -> tuple[tuple[str, str, float], ...]:
         """Parts of `text` with the face that can draw each: (face, text, width in thousandths of the size)."""
@@ -142,20 +147,16 @@ def open_pdf(properties: Properties) -> FPDF:
     pdf = Reproducible(unit="pt", format="A4", enforce_compliance="PDF/A-1B")
     pdf.set_auto_page_break(auto=False)
     pdf.str_alias_nb_pages = ""  # page numbers are known before drawing; a text may hold the alias
-    pdf.set_title(properties.title)
-    pdf.set_author(properties.author)
-    pdf.set_subject(properties.subject)
-    pdf.set_creator(PRODUCER)
-    pdf.set_producer(PRODUCER)
     pdf.set_lang(properties.language)
-    pdf.set_creation_date(properties.created)
     pdf.set_xmp_metadata(_xmp(properties))
     return pdf
 
 
 def _xmp(properties: Properties) -> str:
-    """XMP that mirrors the information dictionary (ISO 19005-1 §6.7.3). fpdf2's own has the clock in it, and puts
-    `xmp:` properties where PDFBox preflight does not find them: hence one rdf:Description a schema, elements only.
+    """The XMP packet (ISO 19005-1 §6.7); a PDF/A of fpdf2 has no information dictionary that would have to agree.
+
+    fpdf2's own packet has the clock in it, and holds `xmp:` properties as attributes, where PDFBox preflight does not
+    find them: hence one rdf:Description for each schema, and elements only.
     """
     title, author, subject = (escape(v) for v in (properties.title, properties.author, properties.subject))
     created = properties.created.isoformat(timespec="seconds")
