@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
 from pfiflow.flow.component import Registry
-from pfiflow.routefile.lint import format_findings
+from pfiflow.routefile.lint import as_json, as_text
 from pfiflow.routefile.lint import lint as find
-from pfiflow.routefile.schema import json_schema
+from pfiflow.routefile.schema import schema_text
 
 __all__ = ["lint", "schema"]
 
@@ -23,9 +22,7 @@ __all__ = ["lint", "schema"]
 def lint(files: tuple[Path, ...], output: str, *, strict: bool) -> None:
     """Check route FILES without running them. Exit status 1 when something is wrong."""
     findings = find(files, Registry.installed())
-    text = format_findings(findings, output)
-    if text:
-        click.echo(text)
+    click.echo(as_json(findings) + "\n" if output == "json" else as_text(findings), nl=False)
     failing = {"error", "warning"} if strict else {"error"}
     if any(finding.severity in failing for finding in findings):
         sys.exit(1)
@@ -34,4 +31,4 @@ def lint(files: tuple[Path, ...], output: str, *, strict: bool) -> None:
 @click.command()
 def schema() -> None:
     """Print the JSON Schema (draft-07) of route files, made from the installed components; for editors."""
-    click.echo(json.dumps(json_schema(Registry.installed()), indent=2, ensure_ascii=False))
+    click.echo(schema_text(Registry.installed()), nl=False)

@@ -26,7 +26,7 @@ __all__ = ["messages"]
 
 T = TypeVar("T")
 
-_console = Console(highlight=False)
+_console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)  # a pipe has no width to wrap at
 
 
 @click.group()
@@ -185,7 +185,10 @@ def _missing(sequence: int) -> None:
 
 
 def _table(found: Sequence[MessageSummary]) -> Table:
-    table = Table("no.", "channel", "state", "exchange", "size", "attempts", "enqueued", "due", "cause", box=None)
+    table = Table("no.", "channel", "state", box=None)
+    table.add_column("exchange", no_wrap=True, overflow="ellipsis", max_width=12)
+    for name in ("size", "attempts", "enqueued", "due", "cause"):
+        table.add_column(name, no_wrap=name != "cause")
     for message in found:
         due = _time(message.due) if message.state == "waiting" and message.due else ""
         table.add_row(
@@ -211,4 +214,4 @@ def _as_dict(summary: MessageSummary) -> dict[str, object]:
 
 
 def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

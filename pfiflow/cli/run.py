@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from pfiflow.routefile.load import load
 from pfiflow.store.sqlite import SqliteStore
 
 __all__ = ["run"]
+
+logger = logging.getLogger("pfiflow.run")
 
 
 @click.command()
@@ -33,8 +36,16 @@ def run(files: tuple[Path, ...], log_format: str, log_level: str) -> None:
     logs.configure(log_format, log_level)
     registry = Registry.installed()
     definition = load(files, registry)
-    engine = Engine(definition, SqliteStore(definition.store.path), registry)
+    store = SqliteStore(definition.store.path)
+    engine = Engine(definition, store, registry)
     interrupted = anyio.run(_run, engine)
+    done = store.statistics()
+    logger.info(
+        "%s: %d units of work in %d transactions",
+        "stopped" if interrupted else "drained",
+        done.units,
+        done.transactions,
+    )
     if interrupted:
         sys.exit(130)
 

@@ -111,7 +111,7 @@ class SmtpClient:
                 outcomes[address] = Recipient(address, 553, "5.1.3", "not a plain mailbox address", "ADDRESS")
         addresses = [a for a in mail.recipients if a not in already_done and a not in outcomes]
         transaction: Transaction | None = None
-        limit = self._options.max_bytes
+        limit = self._options.max_size
         if limit is not None and len(mail.raw) > limit:
             outcomes.update(_too_large(mail, addresses, limit))
         elif addresses:
@@ -180,7 +180,7 @@ class SmtpClient:
     def _keep(self, session: SmtpSession) -> None:
         if session.usable:
             loop = asyncio.get_running_loop()
-            self._idle[session] = loop.call_later(self._options.idle_seconds, self._expire, session)
+            self._idle[session] = loop.call_later(self._options.idle_timeout, self._expire, session)
         else:
             self._retire(session)
 

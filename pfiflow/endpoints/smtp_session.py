@@ -10,11 +10,12 @@ from time import monotonic
 from typing import Literal
 
 import aiosmtplib
-from attrs import field, frozen
+from attrs import frozen
 
 from pfiflow.endpoints.smtp_transaction import FAILURES, Transaction, describe
 from pfiflow.endpoints.tls import TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred
+from pfiflow.flow.options import Duration, Secret, Size, option
 from pfiflow.mssante.values import OutgoingMail
 
 __all__ = ["SmtpOptions", "SmtpSession"]
@@ -22,47 +23,48 @@ __all__ = ["SmtpOptions", "SmtpSession"]
 
 @frozen
 class SmtpOptions:
-    """How to reach one SMTP submission server.
+    """How to reach one SMTP submission server."""
 
-    Attributes:
-        host: its name, as its certificate says it.
-        port: 587 by custom; MSSanté operators say theirs.
-        security: `starttls` (CONF.05), `tls` from the first byte, or `none`: to a loopback address only, unless
-            `allow_plaintext`.
-        tls: authorities, client certificate, suites; needed unless `security` is `none`.
-        auth: `plain` (CONF.12: after TLS, the mailbox is the login) or `none`.
-        username: the applicative mailbox.
-        password: often empty: the client certificate authenticates.
-        local_hostname: what EHLO says; "" asks the system.
-        connect_timeout: seconds, to connect, and for the TLS handshake.
-        command_timeout: seconds, for the answer to a command.
-        data_timeout: seconds, for the whole content and the answer to it.
-        pool_size: most connections at once.
-        max_mails: mails on one connection before a new one is made.
-        idle_seconds: a connection unused for longer is closed.
-        max_bytes: larger mails are refused before connecting; None leaves it to the server's SIZE.
-        dsn: use RFC 3461 where the server offers it: RET=HDRS (a bounce never carries the document back), ENVID, and
-            NOTIFY and ORCPT for each recipient when the mail asks for receipts.
-        allow_plaintext: permit `security: none` beyond loopback.
-    """
-
-    host: str
-    port: int = 587
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    tls: TlsOptions | None = None
-    auth: Literal["plain", "none"] = "plain"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    local_hostname: str = ""
-    connect_timeout: float = 30
-    command_timeout: float = 120
-    data_timeout: float = 600
-    pool_size: int = 2
-    max_mails: int = 100
-    idle_seconds: float = 30
-    max_bytes: int | None = None
-    dsn: bool = True
-    allow_plaintext: bool = False
+    host: str = option(doc="Its name, as its certificate says it.", example="smtp.operateur.example")
+    port: int = option(default=587, doc="MSSanté operators say theirs.", example=587)
+    security: Literal["starttls", "tls", "none"] = option(
+        default="starttls",
+        doc="`starttls` (CONF.05), `tls` from the first byte, or `none`: to a loopback address only, unless allowed.",
+        example="starttls",
+    )
+    tls: TlsOptions | None = option(
+        default=None, doc="Authorities, client certificate, suites; needed unless security is none."
+    )
+    auth: Literal["plain", "none"] = option(
+        default="plain", doc="`plain` (CONF.12: after TLS, the mailbox is the login) or `none`.", example="plain"
+    )
+    username: str = option(default="", doc="The applicative mailbox.", example="pfi@hopital.mssante.fr")
+    password: Secret | None = option(
+        default=None, doc="Often none: the client certificate authenticates.", example="${file:/run/secrets/smtp}"
+    )
+    local_hostname: str = option(default="", doc="What EHLO says; empty asks the system.", example="pfi.hopital.fr")
+    connect_timeout: Duration = option(
+        default=Duration(30.0), doc="To connect, and for the TLS handshake.", example="30s"
+    )
+    command_timeout: Duration = option(default=Duration(120.0), doc="For the answer to a command.", example="2m")
+    data_timeout: Duration = option(
+        default=Duration(600.0), doc="For the whole content and the answer to it.", example="10m"
+    )
+    pool_size: int = option(default=2, doc="Most connections at once.", example=2)
+    max_mails: int = option(default=100, doc="Mails on one connection before a new one is made.", example=100)
+    idle_timeout: Duration = option(
+        default=Duration(30.0), doc="A connection unused for longer is closed.", example="30s"
+    )
+    max_size: Size | None = option(
+        default=None, doc="Larger mails are refused before connecting; unset: the server's own SIZE.", example="25MB"
+    )
+    dsn: bool = option(
+        default=True,
+        doc="Use RFC 3461 where the server offers it: RET=HDRS (a bounce never carries the document back), ENVID, "
+        "and NOTIFY and ORCPT for each recipient when the mail asks for receipts.",
+        example=True,
+    )
+    allow_plaintext: bool = option(default=False, doc="Permit security none beyond loopback.", example=False)
 
 
 class SmtpSession:
@@ -121,7 +123,8 @@ class SmtpSession:
         if options.auth == "plain":
             if "plain" not in smtp.server_auth_methods:
                 raise aiosmtplib.SMTPException("it does not offer AUTH PLAIN")
-            await smtp.auth_plain(options.username, options.password)
+            password = options.password.reveal() if options.password is not None else ""
+            await smtp.auth_plain(options.username, password)
 
     @property
     def usable(self) -> bool:

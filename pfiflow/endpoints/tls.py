@@ -27,11 +27,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pfiflow.errors import ConfigError, Deferred
+from pfiflow.flow.options import Secret, option
 
 __all__ = ["CONF_03_SUITES", "TlsContext", "TlsOptions", "TlsVersion"]
 
@@ -54,31 +55,40 @@ _LARGEST_FILE = 64 * 1024 * 1024  # a national CRL has a few megabytes
 
 @frozen
 class TlsOptions:
-    """One side's TLS settings. Files are PEM; authorities and CRLs may be DER, as IGC Santé publishes them.
+    """One side's TLS settings. Files are PEM; authorities and CRLs may be DER, as IGC Santé publishes them."""
 
-    Attributes:
-        ca: certificates of the accepted authorities. A server that has some requires a client certificate.
-        certificate: our certificate, followed by its intermediates. A server needs one.
-        key: its private key; None when the certificate's file holds it.
-        key_password: opens the private key.
-        crl: the revocation lists of the authorities that issue peers' certificates; () checks no revocation.
-        suites: TLS 1.2 suites, by their OpenSSL names.
-        minimum: lowest TLS version.
-        maximum: highest TLS version.
-        check_hostname: the server's certificate must name the host that we connect to.
-        system_store: trust the operating system's authorities as well.
-    """
-
-    ca: tuple[Path, ...] = ()
-    certificate: Path | None = None
-    key: Path | None = None
-    key_password: str = field(default="", repr=False)
-    crl: tuple[Path, ...] = ()
-    suites: tuple[str, ...] = CONF_03_SUITES
-    minimum: TlsVersion = "1.2"
-    maximum: TlsVersion = "1.2"
-    check_hostname: bool = True
-    system_store: bool = False
+    ca: tuple[Path, ...] = option(
+        default=(),
+        doc="Certificates of the accepted authorities. A server that has some requires a client certificate.",
+        example=["igc-sante-elementaire-organisations.pem"],
+    )
+    certificate: Path | None = option(
+        default=None, doc="Our certificate, followed by its intermediates. A server needs one.", example="auth-cli.pem"
+    )
+    key: Path | None = option(
+        default=None, doc="Its private key; unset when the certificate's file holds it.", example="auth-cli.key"
+    )
+    key_password: Secret | None = option(
+        default=None, doc="Opens the private key.", example="${file:/run/secrets/key-password}"
+    )
+    crl: tuple[Path, ...] = option(
+        default=(),
+        doc="Revocation lists of the authorities that issue peers' certificates; none: revocation is not checked.",
+        example=["ACI-EL-ORG.crl"],
+    )
+    suites: tuple[str, ...] = option(
+        default=CONF_03_SUITES,
+        doc="TLS 1.2 suites, by their OpenSSL names; by default the six of SC.MSS/CONF.03.",
+        example=["ECDHE-RSA-AES256-GCM-SHA384"],
+    )
+    minimum: TlsVersion = option(default="1.2", doc="Lowest TLS version.", example="1.2")
+    maximum: TlsVersion = option(
+        default="1.2", doc="Highest TLS version; 1.3 has suites of its own, which CONF.02 allows.", example="1.3"
+    )
+    check_hostname: bool = option(
+        default=True, doc="The server's certificate must name the host that we connect to.", example=True
+    )
+    system_store: bool = option(default=False, doc="Trust the operating system's authorities as well.", example=False)
 
     def client_context(self) -> ssl.SSLContext:
         """A context to connect with, from the files as they are now; `TlsContext` follows them.
@@ -208,9 +218,10 @@ def _build(
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _load_crls(context, crls)
     if options.certificate is not None:
+        password = options.key_password.reveal() if options.key_password is not None else ""
         try:
             # A password is always given: without one, OpenSSL would ask for it on the terminal.
-            context.load_cert_chain(options.certificate, options.key, password=options.key_password)
+            context.load_cert_chain(options.certificate, options.key, password=password)
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "unreadable"
             raise ConfigError(

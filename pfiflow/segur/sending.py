@@ -120,13 +120,13 @@ def _author(sender: Participation | None) -> Author:
     return authors.author_of(
         person_id=sender.person_id,
         person_id_type=sender.person_id_type,
-        person_authority=sender.person_authority or authors.PERSON_ROOT,
+        person_authority=sender.person_authority,
         family=sender.person_family,
         given=sender.person_given,
         organization_name=sender.organization_name,
         organization_id=sender.organization_id,
         organization_id_type=sender.organization_id_type,
-        organization_authority=sender.organization_authority or authors.ORGANIZATION_ROOT,
+        organization_authority=sender.organization_authority,
         device=sender.device,
     )
 

@@ -18,6 +18,7 @@ from pfiflow.endpoints.smtp_client import Delivery, MailDeferred, MailRejected, 
 from pfiflow.endpoints.smtp_transaction import _stuffed, xtext
 from pfiflow.endpoints.tls import TlsOptions
 from pfiflow.errors import ConfigError, Deferred
+from pfiflow.flow.options import Duration, Secret, Size
 from pfiflow.mssante.values import OutgoingMail
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.mail import MailSimulator, Stage
@@ -227,7 +228,7 @@ def test_clear_text_beyond_loopback_needs_to_be_wanted() -> None:
 
 
 def test_the_password_is_in_no_repr() -> None:
-    assert "sesame" not in repr(open_to(25, password="sesame"))
+    assert "sesame" not in repr(open_to(25, password=Secret("sesame")))
 
 
 # --- each recipient alone -------------------------------------------------------------------------------------------
@@ -413,7 +414,7 @@ def test_sizes_are_checked_before_the_transaction(server_tls: TlsOptions) -> Non
         assert caught.value.problems[0].detail_code == "552"
         assert plain.counts["MAIL"] == 0
         with pytest.raises(MailRejected, match="limit is 100"):
-            send(open_to(plain.port, max_bytes=100), large)
+            send(open_to(plain.port, max_size=Size(100)), large)
         assert plain.counts["CONNECT"] == 1
 
 
@@ -480,7 +481,7 @@ def test_a_connection_is_renewed_after_its_mails_or_its_rest(plain: MailSimulato
         assert plain.counts["QUIT"] == 2
         await client.send(mail())
 
-    with_client(open_to(plain.port, max_mails=2, idle_seconds=0.1), work)
+    with_client(open_to(plain.port, max_mails=2, idle_timeout=Duration(0.1)), work)
     assert plain.counts["CONNECT"] == 3
 
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pfiflow.endpoints.tls import CONF_03_SUITES, TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred
+from pfiflow.flow.options import Secret
 from pfiflow.simulators.certificates import Authority, Credentials
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
@@ -202,14 +203,17 @@ def test_der_authorities_are_read(authority: Authority, server: Credentials, tmp
 def test_a_password_opens_the_key(authority: Authority) -> None:
     locked = authority.issue("pfi", password="open sesame")
     options = TlsOptions(
-        ca=(authority.certificate,), certificate=locked.certificate, key=locked.key, key_password="open sesame"
+        ca=(authority.certificate,), certificate=locked.certificate, key=locked.key, key_password=Secret("open sesame")
     )
     options.client_context()
     assert "sesame" not in repr(options)
     for password in ("", "wrong"):
         with pytest.raises(ConfigError, match="key_password"):
             TlsOptions(
-                ca=(authority.certificate,), certificate=locked.certificate, key=locked.key, key_password=password
+                ca=(authority.certificate,),
+                certificate=locked.certificate,
+                key=locked.key,
+                key_password=Secret(password),
             ).client_context()
 
 
