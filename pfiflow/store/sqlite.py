@@ -104,6 +104,7 @@ class SqliteStore:
         self._leases = Leases()
         self._signals = Signals()
         self._running: _Running | None = None
+        self._last = Statistics(0, 0, 0)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -175,6 +176,7 @@ class SqliteStore:
                 thread.close()
                 await thread.ended
             await anyio.to_thread.run_sync(self._disconnect, running)
+            self._last = _counts(running)
 
     def _disconnect(self, running: _Running) -> None:
         running.checkpointer.close()
@@ -183,9 +185,9 @@ class SqliteStore:
         self._lock.release()
 
     def statistics(self) -> Statistics:
-        """Counts since `open`."""
-        running = self._open()
-        return Statistics(running.writer.jobs, running.writer.transactions, running.checkpointer.passes)
+        """Counts since `open`; once closed, of the time that it was open."""
+        running = self._running
+        return self._last if running is None else _counts(running)
 
     def _open(self) -> _Running:
         if self._running is None:
@@ -429,3 +431,7 @@ class SqliteStore:
         while entries := await self._change(partial(purge.purge_ledger, now=now)):
             total = purge.add(total, Purged(0, 0, 0, 0, entries))
         return total
+
+
+def _counts(running: _Running) -> Statistics:
+    return Statistics(running.writer.jobs, running.writer.transactions, running.checkpointer.passes)
