@@ -1,4 +1,4 @@
-"""Route files: YAML to flow values, with every error at its file, line and column; lint; the JSON Schema for editors."""
+"""Route files: YAML to flow values with every error at its place, lint, and the JSON Schema for editors."""
 
 from pfiflow.errors import ConfigError, ConfigErrors
 from pfiflow.routefile.lint import Finding, as_json, as_text, lint

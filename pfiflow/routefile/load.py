@@ -102,7 +102,7 @@ class _Files:
         try:
             identity = path.resolve()
             if identity in trail:
-                self._refuse(where, f"this includes {shown(str(path))}, which leads here: a circle.", "include")
+                self._refuse(where, f"this includes {str(path)[-1000:]!r}, which leads here: a circle.", "include")
                 return
             if identity in self._seen:
                 return
@@ -114,7 +114,7 @@ class _Files:
                 data = file.read(MAX_BYTES + 1)
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a file name"
-            self._refuse(where, f"file {shown(str(path))} cannot be read: {reason}.", "file")
+            self._refuse(where, f"file {str(path)[-1000:]!r} cannot be read: {reason}.", "file")
             return
         root = compose(str(path), path.parent, data, self.binder.report)
         if isinstance(root, MapNode):

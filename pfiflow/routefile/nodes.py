@@ -37,6 +37,7 @@ MAX_DEPTH = 100
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same events, sixteen times as fast
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BEYOND_UNICODE = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -181,8 +182,9 @@ class _Composer:
                     self._node(event)
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
-        except yaml.YAMLError:
-            self._give_up(Place(self.source.name, 1, 1), "this is not YAML.")
+        except (yaml.YAMLError, ValueError, OverflowError):  # PyYAML's own scanner lets chr() and int() fail
+            wrong = _BEYOND_UNICODE.search(self.source.text)
+            self._give_up(self.source.place(wrong.start() if wrong else 0), "not YAML: a number too large to be read.")
         return self.root or MapNode(Place(self.source.name, 1, 1), (), self.source)
 
     def _place(self, mark: Any) -> Place:

@@ -116,7 +116,14 @@ def bakery(*more: Component) -> Registry:
     """The registry of the bakery."""
     return Registry.of(
         Component(
-            "counter", "source", _nothing, "Takes orders.", CounterOptions, gives=bytes, binds=_binds, sets=("customer",)
+            "counter",
+            "source",
+            _nothing,
+            "Takes orders.",
+            CounterOptions,
+            gives=bytes,
+            binds=_binds,
+            sets=("customer",),
         ),
         Component("alarm", "source", _nothing, "Rings every night.", gives=bytes),
         Component("shop", "sink", _nothing, "Sells bread.", ShopOptions, accepts=Bread),
