@@ -27,9 +27,12 @@ def decode_base64(value: bytes | memoryview) -> bytes:
         Base64Error: foreign characters, padding in the middle, or a length that no base64 has (cut short).
     """
     data = _trimmed(memoryview(value))
-    padding = -len(data) % 4
+    written = _padding(data)
+    missing = -(len(data) - written) % 4 - written
+    if missing < 0:  # strict_mode lets some of it pass
+        raise Base64Error(_why_not(bytes(data)))
     try:
-        return binascii.a2b_base64(bytes(data) + b"=" * padding if padding else data, strict_mode=True)
+        return binascii.a2b_base64(bytes(data) + b"=" * missing if missing else data, strict_mode=True)
     except binascii.Error:
         raise Base64Error(_why_not(bytes(data))) from None
 
@@ -76,12 +79,21 @@ def encapsulated(raw: bytes, obx: Segment) -> Encapsulated:
         found = raw.find(separator, begin, end)
         end = found if found >= 0 else end
     _, kind, subtype, encoding, *_ = (*words, "", "", "")
-    stray = raw[end:finish].strip(separators.component + separators.repetition + _BLANKS)
+    empty = separators.component + separators.repetition + separators.subcomponent + _BLANKS
+    stray = raw[end:finish].strip(empty)
     return Encapsulated(kind, subtype, encoding, memoryview(raw)[begin:end], bool(stray))
 
 
 def _word(data: bytes) -> str:
     return data.strip(_BLANKS).decode("latin-1").upper()
+
+
+def _padding(data: memoryview) -> int:
+    """How many `=` end the data."""
+    end = len(data)
+    while end and data[end - 1] == ord("="):
+        end -= 1
+    return len(data) - end
 
 
 def _trimmed(data: memoryview) -> memoryview:

@@ -64,12 +64,10 @@ def read_txa(reading: Reading, txa: Segment, action: Action | None, type_code: s
         reading.error("103", "the content presentation is TEXT", "TXA-3")
     if reading.required(txa, 17, "the completion status") not in {"", "AU"}:
         reading.error("103", "the completion status is AU (authenticated)", "TXA-17")
-    if not txa.field(12).strip(b"^~& "):
-        reading.missing(txa, 12, "the document id")
-    document_id = reading.document_identifier(txa, 12, "the document id")
-    parent_id = reading.document_identifier(txa, 13, "the id of the replaced document")
-    if action is Action.REPLACE and not txa.field(13).strip(b"^~& "):
-        reading.missing(txa, 13, "the id of the replaced document, on a replacement,")
+    document_id = reading.document_identifier(txa, 12, "the document id", required=True)
+    parent_id = reading.document_identifier(
+        txa, 13, "the id of the replaced document", required=action is Action.REPLACE
+    )
     if action is Action.NEW and parent_id:
         reading.warning("199", "a parent document on a first transmission: ignored", "TXA-13")
     if document_id and document_id == parent_id:

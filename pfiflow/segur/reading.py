@@ -67,11 +67,13 @@ class Reading:
         namespace = self.text(segment, n, component, 1, repetition)
         return namespace if is_oid(namespace) else ""
 
-    def document_identifier(self, segment: Segment, n: int, what: str) -> Identifier | None:
+    def document_identifier(self, segment: Segment, n: int, what: str, *, required: bool) -> Identifier | None:
         """TXA-12, TXA-13 (EI): `extension^^root^ISO`, or the bare OID; any namespace in component 2 is ignored."""
         first, root = self.text(segment, n, 1), self.text(segment, n, 3)
         identifier = Identifier(root, first) if root else Identifier(first)
         if not (first or root):
+            if required:
+                self.missing(segment, n, what)
             return None
         if not is_oid(identifier.root) or (root and not first):
             self.error(

@@ -1,11 +1,15 @@
-"""What one MDM or ORU of the volet "Transmission de document(s) CDA en HL7v2" 2.1 says, as frozen values."""
+"""What one MDM or ORU of the volet "Transmission de document(s) CDA en HL7v2" 2.1 says, as frozen values.
+
+Their representations show nothing that a message says of a person: they may end in a log, and a badly built message
+carries a name where a code belongs.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import frozen
 
 from pfiflow.cda.values import INS_ROOTS, INS_TEST_ROOTS, Code, Identifier
 from pfiflow.errors import Problem
@@ -37,32 +41,32 @@ class Action(Enum):
     DELETE = "CA"
 
 
-@frozen
+@frozen(repr=False)
 class PatientIdentifier:
     """One repetition of PID-3 (CX): number, authority (HD: namespace, OID), type code."""
 
-    id: str = field(repr=False)
+    id: str
     authority: str = ""  # CX.4.2, the OID
     type: str = ""  # CX.5: INS, PI…
     namespace: str = ""  # CX.4.1
 
+    def __repr__(self) -> str:
+        return f"<PatientIdentifier of {len(self.id)} characters>"
 
-@frozen
+
+@frozen(repr=False)
 class PatientIdentity:
-    """PID. Five INS traits: birth family, first given, birth date, sex, birth place (INSEE, PID-11 type BDL).
-
-    The representation shows no identity: it may end in a log.
-    """
+    """PID. Five INS traits: birth family, first given, birth date, sex, birth place (INSEE, PID-11 type BDL)."""
 
     ids: tuple[PatientIdentifier, ...]
-    birth_family: str = field(default="", repr=False)
-    first_given: str = field(default="", repr=False)
-    given_names: str = field(default="", repr=False)
-    birth_date: str = field(default="", repr=False)  # yyyymmdd
-    gender: str = field(default="", repr=False)
-    birth_place: str = field(default="", repr=False)
+    birth_family: str = ""
+    first_given: str = ""
+    given_names: str = ""
+    birth_date: str = ""  # yyyymmdd
+    gender: str = ""
+    birth_place: str = ""
     reliability: str = ""  # PID-32; VALI = validated; several codes are joined with `~`
-    account: str = field(default="", repr=False)  # PID-18.1, the stay or file number
+    account: str = ""  # PID-18.1, the stay or file number
 
     def ins(self, *, test_platform: bool) -> PatientIdentifier | None:
         """The INS repetition of PID-3 with a known authority OID, or None. Test OIDs only on a test platform.
@@ -108,15 +112,18 @@ class PatientIdentity:
         first = next((i for i in self.ids if i.authority in known), None) or next(iter(self.ids), None)
         return f"{first.authority or first.namespace}|{first.id}" if first else "|"
 
+    def __repr__(self) -> str:
+        return f"<PatientIdentity with {len(self.ids)} identifiers>"
 
-@frozen
+
+@frozen(repr=False)
 class Participation:
     """One PRT after the document OBX."""
 
     kind: Literal["SB", "RCT", "REPLY"]
-    person_id: str = field(default="", repr=False)  # PRT-5.1
-    person_family: str = field(default="", repr=False)
-    person_given: str = field(default="", repr=False)
+    person_id: str = ""  # PRT-5.1
+    person_family: str = ""
+    person_given: str = ""
     person_authority: str = ""  # PRT-5.9.2, OID
     person_id_type: str = ""  # PRT-5.13: IDNPS, RPPS, INS…
     organization_name: str = ""  # PRT-8.1
@@ -124,7 +131,10 @@ class Participation:
     organization_authority: str = ""  # PRT-8.6.2, OID
     organization_id_type: str = ""  # PRT-8.7: FINEJ, FINEG, IDNST…
     device: str = ""  # PRT-10
-    address: str = field(default="", repr=False)  # PRT-15.4
+    address: str = ""  # PRT-15.4
+
+    def __repr__(self) -> str:
+        return f"<Participation {self.kind}>"
 
 
 @frozen
@@ -148,14 +158,14 @@ class Destinations:
     patient_may_not_answer: bool = False  # NTE-4 = FIN after DESTMSSANTEPAT
 
 
-@frozen
+@frozen(repr=False)
 class Transmission:
     """One accepted message. `raw` is the ER7 exactly as received; `document` the CDA bytes decoded from OBX-5.
 
-    `warnings` are the broken rules that make nothing doubtful: to journal. The representation shows no identity.
+    `warnings` are the broken rules that make nothing doubtful: to journal.
     """
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     structure: Literal["MDM", "ORU"]
     trigger: str  # T02, T10, T04, R01
     action: Action
@@ -166,18 +176,21 @@ class Transmission:
     processing_id: str  # MSH-11
     patient: PatientIdentity
     patient_class: str  # PV1-2
-    visit_number: str = field(repr=False)  # PV1-19.1
+    visit_number: str  # PV1-19.1
     type: Code  # OBR-4
-    document: bytes = field(repr=False)
+    document: bytes
     document_id: Identifier | None  # TXA-12
     parent_id: Identifier | None  # TXA-13
     sender: Participation | None  # PRT SB
     recipients: tuple[Participation, ...]  # PRT RCT
-    reply_to: str = field(repr=False)  # PRT REPLY, address
+    reply_to: str  # PRT REPLY, address
     visibility: Visibility
     destinations: Destinations
     wants_delivery_receipts: bool  # ACK_RECEPTION
     wants_reading_receipts: bool  # ACK_LECTURE_MSS
-    professional_text: str | None = field(default=None, repr=False)  # CORPSMAIL_PS
-    patient_text: str | None = field(default=None, repr=False)  # CORPSMAIL_PATIENT
+    professional_text: str | None = None  # CORPSMAIL_PS
+    patient_text: str | None = None  # CORPSMAIL_PATIENT
     warnings: tuple[Problem, ...] = ()  # rules broken that do not reject
+
+    def __repr__(self) -> str:
+        return f"<Transmission {self.structure} {self.action.name}, document of {len(self.document)} bytes>"
