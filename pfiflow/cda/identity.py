@@ -69,8 +69,12 @@ def check_patient(patient: Patient, document: Element, *, test_platform: bool) -
     for part, allowed in _QUALIFIERS.items():
         for element in islice(children(name, part), 20):
             if not allowed.issuperset((element.get("qualifier") or "").split() or ("",)):
-                expected = ", ".join(sorted(filter(None, allowed))) + (" or none" if "" in allowed else "")
-                yield _warning("103", f"{location(element)}/@qualifier", f"Expected {expected}.")
+                expected = " or ".join(sorted(filter(None, allowed))) + (" or absent" if "" in allowed else "")
+                yield _warning(
+                    "103",
+                    f"{location(element)}/@qualifier",
+                    f"The qualifier of a name part of the patient is {expected}.",
+                )
 
 
 def _check_ins(ins: Identifier, where: str, *, first: bool, test_platform: bool) -> Iterator[Problem]:

@@ -237,7 +237,7 @@ def _imaging(document: ClinicalDocument, tables: Terminology) -> Iterator[Proble
         (bool(studies), "/documentationOf/serviceEvent/id", "the Study Instance UID"),
     ):
         if not present:
-            yield _problem("101", where, f"An imaging report gives {what}.", rule=_DRIM)
+            yield _problem("101", where, f"An imaging report gives {what}; it is absent here.", rule=_DRIM)
     for study in studies:
         if not is_oid(study.root):
             where = "/documentationOf/serviceEvent/id/@root"
@@ -249,7 +249,7 @@ def _imaging(document: ClinicalDocument, tables: Terminology) -> Iterator[Proble
         where = f"/documentationOf/serviceEvent/code/translation[qualifier/name/@code='{qualifier}']"
         codes = [code for code, qualified in translations if qualified == qualifier]
         if not codes:
-            yield _problem("101", where, f"An imaging report gives the {what}.", rule=_DRIM)
+            yield _problem("101", where, f"An imaging report gives the {what}; it is absent here.", rule=_DRIM)
         elif any(tables.value_set(name).find(code.code, code.system) is None for code in codes):
             yield _problem("103", where, f"The {what} is not in {name}.", rule=_DRIM)
 

@@ -8,7 +8,7 @@ attributes and types, never values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -28,7 +28,8 @@ __all__ = ["MAX_PROBLEMS", "SchemaChecker"]
 MAX_PROBLEMS: Final = 50
 
 _RULE: Final = "CDA R2 schema"
-_EXPLAINABLE: Final = 20_000  # elements: xmlschema takes some 30 µs for each
+_IS_LARGE: Final = etree.XPath("count(descendant::*) > 10000")
+_ELEMENT: Final = re.compile(r"Element '(?:\{[^{}]{0,200}\})?([A-Za-z_][A-Za-z0-9_.-]{0,63})'")
 _NAME: Final = re.compile(r"attribute '?(?:\{[^{}]{0,200}\})?([A-Za-z_][A-Za-z0-9_.-]{0,63})\b")
 _EXPECTED: Final = re.compile(r"Expected is (?:one of )?\( ([^()]*) \)\.\s*\Z")
 _NAMESPACE: Final = re.compile(r"\{[^{}]*\}")
@@ -45,8 +46,7 @@ class _Entry(Protocol):
 
     message: str
     type_name: str
-    path: str
-    line: int
+    path: str | None
 
 
 class SchemaChecker:
@@ -72,16 +72,17 @@ class SchemaChecker:
         with self._lock:  # the error log belongs to the schema object
             if self._schema is None:
                 self._schema = _compile(self._path)
+            if _IS_LARGE(tree):
+                return _check_large(self._schema, tree)
             if self._schema.validate(tree):
                 return ()
-            found = tuple(islice(_by_lxml(self._schema, tree), MAX_PROBLEMS))
-            if not self._own or next(islice(tree.iter(), _EXPLAINABLE, None), None) is not None:
-                return found
-            return self._by_xmlschema(tree) or found
+            entries = cast("Iterable[_Entry]", self._schema.error_log)
+            found = tuple(_by_lxml(entry, tree) for entry in islice(entries, MAX_PROBLEMS))
+            return (self._by_xmlschema(tree) or found) if self._own else found
 
     def _by_xmlschema(self, tree: Element) -> tuple[Problem, ...]:
         """All breaches, where lxml stops at the first one among siblings. Nothing when xmlschema fails."""
-        import xmlschema
+        import xmlschema  # 126 ms, for documents that are wrong only
 
         if self._explainer is None:
             self._explainer = xmlschema.XMLSchema10(str(self._path), allow="local", defuse="always")
@@ -100,42 +101,57 @@ def _compile(path: Path) -> etree.XMLSchema:
     raise ConfigError(f"cannot use the schema: {problem}", file=str(path), code="schema")
 
 
-def _by_lxml(schema: etree.XMLSchema, tree: Element) -> Iterator[Problem]:
-    entries = cast("Iterable[_Entry]", schema.error_log)
-    for entry in entries:
-        named = _NAME.search(entry.message)
-        wanted = _EXPECTED.search(entry.message)
-        expected = [] if wanted is None else _NAMESPACE.sub("", wanted[1]).split(", ")
-        where = _place(tree, entry.path, entry.line)
-        match entry.type_name:
-            case "SCHEMAV_ELEMENT_CONTENT" if "Missing child" in entry.message[:400]:
-                yield _problem("101", where, _INCOMPLETE, expected)
-            case "SCHEMAV_ELEMENT_CONTENT":
-                yield _problem("198", where, _NOT_EXPECTED, expected)
-            case "SCHEMAV_CVC_COMPLEX_TYPE_4" if named:
-                yield _problem("101", f"{where}/@{named[1]}", _MISSING)
-            case "SCHEMAV_CVC_COMPLEX_TYPE_3_2_1" | "SCHEMAV_CVC_COMPLEX_TYPE_3_2_2" if named:
-                yield _problem("198", f"{where}/@{named[1]}", _FORBIDDEN)
-            case "SCHEMAV_CVC_COMPLEX_TYPE_2_3":
-                yield _problem("198", where, _TEXT)
-            case _ if named:
-                yield _problem("102", f"{where}/@{named[1]}", _VALUE)
-            case other:
-                yield _problem("102", where, f"The element breaks the schema ({other}).")
+def _check_large(schema: etree.XMLSchema, tree: Element) -> tuple[Problem, ...]:
+    """The verdict on a document of many elements, in linear time.
 
-
-def _place(tree: Element, path: str, line: int) -> str:
-    """The XPath of the element that lxml reports under a path of positions, or at least its line."""
-    prefixes = {prefix: uri for prefix, uri in tree.nsmap.items() if prefix}
+    On a tree, lxml looks up the path of every error, which takes as long as the element has siblings: half a minute for
+    sixty thousand of them. While parsing it does not, so the tree is written and read again; places are then names.
+    """
+    parser = etree.XMLParser(schema=schema, resolve_entities=False, no_network=True, huge_tree=True)
     try:
-        found = tree.xpath(
-            "./" + path.lstrip("/").partition("/")[2] if path.count("/") > 1 else ".", namespaces=prefixes
-        )
-    except etree.XPathError:
-        found = []
-    if isinstance(found, list) and found and isinstance(found[0], Element):
-        return location(found[0])
-    return f"line {line}"
+        etree.fromstring(etree.tostring(tree, with_tail=False), parser)
+    except etree.XMLSyntaxError as error:
+        entries = cast("Iterable[_Entry]", error.error_log)
+        found = dict.fromkeys(_by_lxml(entry, tree) for entry in entries)
+        return tuple(islice(found, MAX_PROBLEMS))
+    return ()
+
+
+def _by_lxml(entry: _Entry, tree: Element) -> Problem:
+    named = _NAME.search(entry.message)
+    wanted = _EXPECTED.search(entry.message)
+    expected = [] if wanted is None else _NAMESPACE.sub("", wanted[1]).split(", ")
+    where = _place(tree, entry)
+    match entry.type_name:
+        case "SCHEMAV_ELEMENT_CONTENT" if "Missing child" in entry.message[:400]:
+            return _problem("101", where, _INCOMPLETE, expected)
+        case "SCHEMAV_ELEMENT_CONTENT":
+            return _problem("198", where, _NOT_EXPECTED, expected)
+        case "SCHEMAV_CVC_COMPLEX_TYPE_4" if named:
+            return _problem("101", f"{where}/@{named[1]}", _MISSING)
+        case "SCHEMAV_CVC_COMPLEX_TYPE_3_2_1" | "SCHEMAV_CVC_COMPLEX_TYPE_3_2_2" if named:
+            return _problem("198", f"{where}/@{named[1]}", _FORBIDDEN)
+        case "SCHEMAV_CVC_COMPLEX_TYPE_2_3":
+            return _problem("198", where, _TEXT)
+        case _ if named:
+            return _problem("102", f"{where}/@{named[1]}", _VALUE)
+        case other:
+            return _problem("102", where, f"The element breaks the schema ({other}).")
+
+
+def _place(tree: Element, entry: _Entry) -> str:
+    """The XPath of the element that lxml reports under a path of positions, or at least its name."""
+    prefixes = {prefix: uri for prefix, uri in tree.nsmap.items() if prefix}
+    if entry.path:
+        relative = entry.path.lstrip("/").partition("/")[2]
+        try:
+            found = tree.xpath(f"./{relative}" if relative else ".", namespaces=prefixes)
+        except etree.XPathError:
+            found = []
+        if isinstance(found, list) and found and isinstance(found[0], Element):
+            return location(found[0])
+    name = _ELEMENT.match(entry.message)
+    return f"//{name[1]}" if name else "/ClinicalDocument"
 
 
 def _explain(error: xmlschema.XMLSchemaValidationError, tree: Element) -> Problem:
@@ -156,7 +172,7 @@ def _explain(error: xmlschema.XMLSchemaValidationError, tree: Element) -> Proble
     where += f"/@{named[1]}"
     if reason.startswith("missing required attribute"):
         return _problem("101", where, _MISSING)
-    if reason.endswith("not allowed"):
+    if reason.endswith("not allowed") or "prohibited" in reason:
         return _problem("198", where, _FORBIDDEN)
     fixed = getattr(error.validator, "fixed", None)
     return _problem("102", where, f"The value must be {fixed}." if fixed else _VALUE)
