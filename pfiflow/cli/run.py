@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import sys
 from pathlib import Path
 
-import anyio
 import click
 
 from pfiflow.cli import logs
@@ -38,7 +38,7 @@ def run(files: tuple[Path, ...], log_format: str, log_level: str) -> None:
     definition = load(files, registry)
     store = SqliteStore(definition.store.path)
     engine = Engine(definition, store, registry)
-    interrupted = anyio.run(_run, engine)
+    interrupted = asyncio.run(_run(engine))
     done = store.statistics()
     logger.info(
         "%s: %d units of work in %d transactions",
@@ -52,20 +52,23 @@ def run(files: tuple[Path, ...], log_format: str, log_level: str) -> None:
 
 async def _run(engine: Engine) -> bool:
     """Run until drained; whether a second signal cut it short."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
     interrupted = False
 
-    async def watch_signals(scope: anyio.CancelScope) -> None:
+    def on_signal() -> None:
         nonlocal interrupted
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _number in signals:
-                if engine.draining:
-                    interrupted = True
-                    scope.cancel()
-                    return
-                engine.drain()
+        if engine.draining and not interrupted:
+            interrupted = True
+            task.cancel()
+        engine.drain()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch_signals, tasks.cancel_scope)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
         await engine.run()
-        tasks.cancel_scope.cancel()
+    except asyncio.CancelledError:
+        if not interrupted:
+            raise
     return interrupted

@@ -62,7 +62,12 @@ class SmtpSink:
 
 
 def _facts(mail: OutgoingMail, delivery: Delivery) -> dict[str, object]:
-    return {"message_id": mail.message_id, "size": delivery.message_size, "response": delivery.response}
+    return {
+        "message_id": mail.message_id,
+        "to": " ".join(mask_address(recipient.address) for recipient in delivery.accepted),
+        "size": delivery.message_size,
+        "response": delivery.response,
+    }
 
 
 def _refused_earlier(entry: str) -> Problem:

@@ -53,6 +53,7 @@ _POLL = 1.0  # seconds between looks at the store when nothing wakes a worker
 _RESTART_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _COMMIT_RETRY = 1.0
 _PURGE_EVERY = 3600.0
+_CLOSE_TIMEOUT = 5.0
 
 
 def new_exchange_id(now: float) -> str:
@@ -142,12 +143,29 @@ class Engine:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Run until `drain()` has finished its work, or until cancelled (which loses nothing that was accepted).
 
-        Opens and closes the store. `task_status.started()` fires when every source accepts or has failed once.
+        Opens and closes the store. Raises StoreError when it cannot be opened.
         """
         await self.store.open()
+        await self._run_open()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Engine]:
+        """Run in the background of a `with` block, once every source accepts or has failed; drain at its end."""
+        await self.store.open()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._run_started)
+            try:
+                yield self
+            finally:
+                self.drain()
+
+    async def _run_started(self, *, task_status: TaskStatus[None]) -> None:
+        await self._run_open(task_status)
+
+    async def _run_open(self, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         try:
             await self.store.declare_channels({name: spec.hold for name, spec in self.definition.channels.items()})
             async with anyio.create_task_group() as tasks:
@@ -164,22 +182,9 @@ class Engine:
         finally:
             with anyio.CancelScope(shield=True):
                 for sink in self._compiler.sinks:
-                    with anyio.move_on_after(5):
+                    with anyio.move_on_after(_CLOSE_TIMEOUT):
                         await sink.aclose()
                 await self.store.aclose()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Engine]:
-        """Run in the background of a `with` block; drain at its end."""
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(self._run_started)
-            try:
-                yield self
-            finally:
-                self.drain()
-
-    async def _run_started(self, *, task_status: TaskStatus[None]) -> None:
-        await self.run(task_status=task_status)
 
     def drain(self) -> None:
         """Stop accepting, finish what is in flight within `EngineOptions.drain` seconds, then let `run` return."""

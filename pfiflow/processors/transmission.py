@@ -80,7 +80,7 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
     except Rejected as rejection:
         raise Rejected(*problems, *rejection.problems) from None
     problems += schema.check(tree)
-    problems += header_rules.check(document, tree)
+    problems += header_rules.check(document, tree, test_platform=options.test_platform)
     problems += identity.check_identity(transmission, document)
     problems += rules.check_document(transmission, document)
     problems += rules.check_type(transmission, document)
