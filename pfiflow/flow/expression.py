@@ -63,7 +63,7 @@ class Expression:
             raise _error(f"unknown name {name!r}", text, offset, _name_hint(text, name, offset))
         unknown = {name for name in self._program.functions() if name.isidentifier()} - FUNCTIONS
         if unknown:
-            name, offset = _first(text, unknown)
+            name, offset = _first(text, unknown, fields=True)
             near = difflib.get_close_matches(name, sorted(FUNCTIONS), 1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(FUNCTIONS))}."
             raise _error(f"unknown function {name!r}", text, offset, hint)
@@ -109,10 +109,10 @@ def _plain(what: str) -> str:
     return "it ends too early" if match[1] == "<EOF>" else f"unexpected {match[1]!r}"
 
 
-def _first(text: str, names: set[str]) -> tuple[str, int]:
-    """The name that comes first outside string literals, and its offset."""
+def _first(text: str, names: set[str], *, fields: bool = False) -> tuple[str, int]:
+    """The name that comes first outside string literals, and its offset. With `fields`, also behind a dot."""
     for token in _TOKEN.finditer(text):
-        if token["name"] in names:
+        if token["name"] in names and (fields or not text[: token.start()].rstrip().endswith(".")):
             return token["name"], token.start()
     return min(names), 0
 
