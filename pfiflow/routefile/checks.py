@@ -68,14 +68,15 @@ def check_channels(definition: r.FlowDefinition, places: Mapping[str, Place], fo
         place = places.get(name)
         if name not in readers and name not in written:
             found(place, "unused", "warning", f"channel {name!r} is declared, and no route uses it.", "")
-        elif name not in readers:
+        elif name not in readers and not spec.hold:
             hint = "Its messages wait for ever; add a route `from: {channel: …}`."
             found(place, "no-reader", "warning", f"no route reads channel {name!r}.", hint)
-        elif name not in written:
+        elif name in readers and name not in written:
             found(place, "no-writer", "warning", f"no route writes into channel {name!r}.", "")
         if spec.hold:
             hint = "Its messages wait until an operator releases it."
-            found(place, "held", "information", f"channel {name!r} starts held.", hint)
+            unread = "" if name in readers else ", and no route reads it"
+            found(place, "held", "information", f"channel {name!r} starts held{unread}.", hint)
 
 
 def check_ports(definition: r.FlowDefinition, registry: Registry, guessed: Collection[Place], found: Found) -> None:
