@@ -34,7 +34,7 @@ def test_values(text: str, value: object) -> None:
         ("id ==\n  )", 2, 3, "unexpected ')'"),
         ("'a", 1, 1, "a string left open"),
         ("id == nope", 1, 7, "unknown name 'nope'"),
-        ("'nope' == id.nope || nope", 1, 23, "unknown name 'nope'"),
+        ("'nope' == id.nope || nope", 1, 22, "unknown name 'nope'"),
         ("id ==\n 'é' + bodi.x", 2, 8, "Did you mean 'body'?"),
         ("headers.flour-lot", 1, 15, 'headers["flour-lot"]'),
         ("id.startswith('a')", 1, 4, "Did you mean 'startsWith'?"),
