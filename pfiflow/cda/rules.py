@@ -33,6 +33,7 @@ _ROOT: Final = "/ClinicalDocument"
 _UNSTRUCTURED_TEMPLATE: Final = "1.3.6.1.4.1.19376.1.2.20"
 _IMAGING_TEMPLATE: Final = "1.2.250.1.213.1.1.1.45"
 _COMMON_TEMPLATES: Final = frozenset({"2.16.840.1.113883.2.8.2.1", "1.2.250.1.213.1.1.1.1"})
+_VERSION: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}", re.ASCII)
 _LANGUAGE: Final = re.compile(r"[a-z]{2}-[A-Z]{2}", re.ASCII)
 _PROFESSIONALS: Final = "1.2.250.1.71.4.2.1"
 _STRUCTURES: Final = "1.2.250.1.71.4.2.2"
@@ -131,8 +132,10 @@ def _metadata(document: ClinicalDocument, tables: Terminology) -> Iterator[Probl
 
 
 def _version(document: ClinicalDocument) -> Iterator[Problem]:
-    if not (document.version.isascii() and document.version.isdecimal() and int(document.version[:9]) > 0):
-        yield _problem("102", "/versionNumber/@value", "The version is a positive whole number.")
+    if not _VERSION.fullmatch(document.version):
+        yield _problem(
+            "102", "/versionNumber/@value", "The version is a positive whole number, of nine digits at most."
+        )
     elif document.replaces and document.version == "1":
         yield _problem("207", "/versionNumber/@value", "A document that replaces another is not the first version.")
     if document.replaces == document.id:

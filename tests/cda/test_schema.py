@@ -96,6 +96,10 @@ MUTATIONS: list[tuple[Callable[[Element], object], str, str]] = [
     (_set("code", "code", "DUPONT MARTIN"), "102", "/code/@code"),
     (_set("code", "displayName", ""), "102", "/code/@displayName"),
     (_set("code", "nullFlavor"), "102", "/code/@nullFlavor"),
+    (_set("recordTarget/patientRole/telecom", "use", "H DUPONT"), "102", "/recordTarget/patientRole/telecom/@use"),
+    (_set("recordTarget/patientRole/addr", "use"), "102", "/recordTarget/patientRole/addr/@use"),
+    (_set("recordTarget/patientRole/patient/name/family", "qualifier"), "102",
+     "/recordTarget/patientRole/patient/name/family[1]/@qualifier"),
     (_set("languageCode", "codeSystem", "1.2"), "198", "/languageCode/@codeSystem"),
     (_set("code", "{http://www.w3.org/2001/XMLSchema-instance}type"), "102", "/code/@type"),
 ]  # fmt: skip
