@@ -116,15 +116,23 @@ class Deferred(PfiflowError):
         retry_after: seconds to wait before the next attempt, when the peer said so; None lets the policy decide.
         headers: headers to keep on the stored message, so that the next attempt knows what this one achieved
             (for example, which recipients of a mail have accepted it already).
+        unavailable: the destination as a whole cannot be reached: no other message would fare better. The channel
+            then probes it with one message at a time, and the time spent so counts against no message's attempts.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, headers: Mapping[str, str] = _NOTHING
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        headers: Mapping[str, str] = _NOTHING,
+        unavailable: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.headers = headers
+        self.unavailable = unavailable
 
 
 class Rejected(PfiflowError):

@@ -88,7 +88,7 @@ class SmtpSession:
         try:
             context = await asyncio.to_thread(tls.current) if tls is not None else None
         except ConfigError as error:
-            raise Deferred(f"TLS settings for {place}: {error}") from error
+            raise Deferred(f"TLS settings for {place}: {error}", unavailable=True) from error
         smtp = aiosmtplib.SMTP(
             hostname=options.host,
             port=options.port,
@@ -104,7 +104,7 @@ class SmtpSession:
         except BaseException as error:
             session.abort()
             if isinstance(error, FAILURES):
-                raise Deferred(f"cannot open a session with {place}: {describe(error)}") from error
+                raise Deferred(f"cannot open a session with {place}: {describe(error)}", unavailable=True) from error
             raise
         return session
 

@@ -175,18 +175,21 @@ class TlsContext:
             if _is_past(self._own.not_valid_after_utc):
                 raise Deferred(
                     f"our TLS certificate {options.certificate} expired on {self._own.not_valid_after_utc:%Y-%m-%d}; "
-                    "put the renewed one in its place, sending resumes by itself"
+                    "put the renewed one in its place, sending resumes by itself",
+                    unavailable=True,
                 )
             if not _is_past(self._own.not_valid_before_utc):
                 raise Deferred(
                     f"our TLS certificate {options.certificate} is valid only from "
-                    f"{self._own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; check the clock or the file"
+                    f"{self._own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; check the clock or the file",
+                    unavailable=True,
                 )
         for path, crl in self._crls.items():
             if _is_past(crl.next_update_utc):
                 raise Deferred(
                     f"the revocation list {path} expired on {crl.next_update_utc:%Y-%m-%d %H:%M} UTC; "
-                    "download the current one, sending resumes by itself"
+                    "download the current one, sending resumes by itself",
+                    unavailable=True,
                 )
 
 

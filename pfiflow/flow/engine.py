@@ -24,6 +24,7 @@ from anyio.abc import TaskStatus
 from attrs import define, field, frozen
 
 from pfiflow.errors import ConfigError, Deferred, PfiflowError, Problem, Rejected
+from pfiflow.flow.circuit import Circuit
 from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
 from pfiflow.flow.component import Receipt, Registry, Source
 from pfiflow.flow.exchange import Exchange
@@ -80,6 +81,7 @@ class _RunningRoute:
     pipeline: Pipeline
     on_rejected: Pipeline | None
     source: Source | None = None
+    circuit: Circuit | None = None  # of a channel route
     status: RouteStatus = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -120,7 +122,8 @@ class Engine:
                 raise ConfigError(f"two routes are called {route.id!r}", code="route")
             on_rejected = self._compiler.compile(route.id, route.on_rejected) if route.on_rejected else None
             pipeline = self._compiler.compile(route.id, route.steps)
-            self._routes[route.id] = _RunningRoute(route, pipeline, on_rejected, self._build_source(route))
+            source, circuit = self._build_source(route), self._build_circuit(route)
+            self._routes[route.id] = _RunningRoute(route, pipeline, on_rejected, source, circuit)
 
     @property
     def options(self) -> EngineOptions:
@@ -139,6 +142,11 @@ class Engine:
             return source
         if isinstance(route.source, FromChannel) and route.source.channel not in self.definition.channels:
             raise ConfigError(f"route {route.id!r} reads unknown channel {route.source.channel!r}", code="channel")
+        return None
+
+    def _build_circuit(self, route: Route) -> Circuit | None:
+        if isinstance(route.source, FromChannel):
+            return Circuit(self.definition.channels[route.source.channel].redelivery)
         return None
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -333,9 +341,18 @@ class Engine:
     # -- exchanges from channels -------------------------------------------------------------------------------------
 
     async def _work_lanes(self, running: _RunningRoute, channel: str) -> None:
+        circuit = running.circuit
+        assert circuit is not None
         while not self._draining.is_set():
-            claim = await self.store.claim(channel, now=self.clock.now())
+            now = self.clock.now()
+            if not circuit.admits(now):
+                await self.store.wait(channel, timeout=min(_POLL, max(0.001, circuit.probe_at - now)))
+                continue
+            is_probe = circuit.is_open
+            claim = await self.store.claim(channel, now=now)
             if claim is None:
+                if is_probe:
+                    circuit.abandoned()
                 due = await self.store.next_due(channel)
                 wait = _POLL if due is None else min(_POLL, max(0.0, due - self.clock.now()))
                 await self.store.wait(channel, timeout=max(wait, 0.001))
@@ -344,6 +361,8 @@ class Engine:
             try:
                 await self._work_lane(running, claim)
             finally:
+                if is_probe:
+                    circuit.abandoned()
                 self._free()
 
     async def _work_lane(self, running: _RunningRoute, claim: Claim) -> None:
@@ -353,10 +372,13 @@ class Engine:
             try:
                 settled = await self._deliver(running, current.message)
             finally:
-                if not settled or self._draining.is_set():
+                stop = (
+                    not settled or self._draining.is_set() or (running.circuit is not None and running.circuit.is_open)
+                )
+                if stop:
                     with anyio.CancelScope(shield=True):
                         await self.store.release(current)
-            if not settled or self._draining.is_set():
+            if stop:
                 return
             current = await self.store.next(current, now=self.clock.now())
 
@@ -382,7 +404,7 @@ class Engine:
             return await self._refuse(running, exchange, rejection, message)
         except Deferred as deferral:
             work = Work(running.route.id, now)  # what a failed attempt collected is not committed
-            settle = self._defer(message, deferral)
+            settle = self._defer(running, message, deferral)
             work.record(exchange.with_note("deferred", cause=deferral.message, attempt=message.attempts + 1))
         except Exception as defect:  # noqa: BLE001 - a defect must neither lose its message nor stop the other lanes
             settle = self._defect(message, defect)
@@ -394,14 +416,31 @@ class Engine:
             )
             work = Work(running.route.id, now)
             work.record(exchange.with_note("defect", type=type(defect).__name__, attempt=message.attempts + 1))
+        if not isinstance(settle, Retry):
+            self._reached(running)
         return await self._settle(work, settle)
+
+    def _reached(self, running: _RunningRoute) -> None:
+        """An attempt was answered, whatever the answer: the destination is up."""
+        if running.circuit is not None:
+            if running.circuit.is_open:
+                logger.info("route %s: destination up again", running.route.id)
+            running.circuit.succeeded()
 
     def _policy(self, message: Message) -> ChannelSpec:
         return self.definition.channels[message.channel]
 
-    def _defer(self, message: Message, deferral: Deferred) -> Retry | Dead:
+    def _defer(self, running: _RunningRoute, message: Message, deferral: Deferred) -> Retry | Dead:
         policy = self._policy(message).redelivery
         now = self.clock.now()
+        if deferral.unavailable and running.circuit is not None:
+            if not running.circuit.is_open:
+                logger.warning("route %s: destination down: %s", running.route.id, deferral.message)
+            due = running.circuit.failed(now, deferral.retry_after)
+            if policy.max_age is None or now - message.enqueued < policy.max_age:
+                return Retry(message.sequence, due, deferral.message, deferral.headers, counted=False)
+            return Dead(message.sequence, deferral.message, "given up: too old")
+        self._reached(running)
         attempts = message.attempts + 1
         if policy.gives_up(attempts, now - message.enqueued):
             return Dead(message.sequence, deferral.message, f"given up after {attempts} attempts")

@@ -131,6 +131,13 @@ def _author(sender: Participation | None) -> Author:
     )
 
 
+def _ins_qualified(transmission: Transmission, document: ClinicalDocument, *, test_platform: bool) -> bool:
+    """Whether the archive carries a qualified INS (SC.MSS/CONF.14): in the CDA's header, and validated in PID."""
+    validated = transmission.patient.qualified_ins(test_platform=test_platform) is not None
+    patient = document.patient
+    return validated and patient.ins(test_platform=test_platform) is not None and patient.has_five_traits()
+
+
 def submission_unique_id(exchange_id: str) -> str:
     """An OID under 2.25 (ITU-T X.667) derived from an exchange id."""
     return f"2.25.{int.from_bytes(hashlib.sha256(exchange_id.encode()).digest()[:16])}"
@@ -172,7 +179,7 @@ def mail(
         message_id=message.message_id(exchange_id, audience, domain),
         date=received,
         nil=mailbox.nil,
-        ins_qualified=transmission.patient.qualified_ins(test_platform=mailbox.test_platform) is not None,
+        ins_qualified=_ins_qualified(transmission, document, test_platform=mailbox.test_platform),
         cda_codes=(document.code.code,),
         close_channel=to_patient and transmission.destinations.patient_may_not_answer,
         receipt_wanted=transmission.wants_delivery_receipts,

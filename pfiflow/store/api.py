@@ -122,6 +122,7 @@ class Retry:
     cause: str
     headers: Mapping[str, str] = field(factory=dict)
     defect: bool = False  # an unexpected exception rather than a temporary refusal: counted in `Message.defects`
+    counted: bool = True  # in `Message.attempts`; False when the attempt says nothing of this message
 
 
 @frozen

@@ -143,9 +143,9 @@ class MemoryStore:
             case Dead(cause=cause, detail=detail):
                 stored.state, stored.settled, stored.cause, stored.detail = "dead", at, cause, detail
                 stored.attempts += 1
-            case Retry(due=due, cause=cause, headers=headers, defect=defect):
+            case Retry(due=due, cause=cause, headers=headers, defect=defect, counted=counted):
                 stored.due, stored.cause, stored.detail = due, cause, ""
-                stored.attempts += 1
+                stored.attempts += counted
                 stored.defects += defect
                 stored.progress |= headers
         self._refresh(stored, at)

@@ -63,7 +63,7 @@ _DONE = f"""UPDATE messages SET state = {DONE}, settled = ?, cause = '', detail 
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
 _DEAD = f"""UPDATE messages SET state = {DEAD}, settled = ?, cause = ?, detail = ?, attempts = attempts + 1
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
-_RETRY = f"""UPDATE messages SET due = ?, cause = ?, detail = '', attempts = attempts + 1, defects = defects + ?
+_RETRY = f"""UPDATE messages SET due = ?, cause = ?, detail = '', attempts = attempts + ?, defects = defects + ?
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
 _PROGRESS = "UPDATE messages SET progress = json_patch(coalesce(progress, '{}'), ?) WHERE sequence = ?"
 _HEAD = f"""SELECT sequence, due FROM messages INDEXED BY messages_of_lane
@@ -156,7 +156,9 @@ class UnitWriter:
             case Dead():
                 cursor.execute(_DEAD, (unit.at, settle.cause, settle.detail, settle.sequence))
             case Retry():
-                cursor.execute(_RETRY, (settle.due, settle.cause, int(settle.defect), settle.sequence))
+                cursor.execute(
+                    _RETRY, (settle.due, settle.cause, int(settle.counted), int(settle.defect), settle.sequence)
+                )
         lane: tuple[str, str] | None = cursor.fetchone()
         if lane is None:
             self._take_back(cursor, unit.ledger)

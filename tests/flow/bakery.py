@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 from attrs import define, field, frozen
-from pfiflow.store.memory import MemoryStore
 
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import BodyType, Component, NoOptions, Receive, Registry
@@ -18,6 +17,7 @@ from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import option
 from pfiflow.flow.route import ChannelSpec, EngineOptions, FlowDefinition, Route
 from pfiflow.store.api import Store
+from pfiflow.store.memory import MemoryStore
 
 
 @frozen

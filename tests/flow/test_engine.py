@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 import pytest
-from pfiflow.store.memory import MemoryStore
 
 from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
 from pfiflow.flow.exchange import Exchange
@@ -27,6 +26,7 @@ from pfiflow.flow.route import (
     when,
 )
 from pfiflow.store.api import StoreFullError, UnitOfWork
+from pfiflow.store.memory import MemoryStore
 from tests.flow.bakery import Order, World, eventually
 
 pytestmark = pytest.mark.anyio
