@@ -49,6 +49,7 @@ _HEADINGS = (12.0, 10.8, 10.0, 9.5)
 _MUTED = Style(muted=True)
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\d\d)?)?)?)?)?(?:\.\d+)?([+-]\d{4})?")
 _CONTROL = re.compile("[\\x00-\\x08\\x0e-\\x1b\\x7f]")  # no XML holds them, but base64 can
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z]{2})?")
 _SEXES = {"M": "Masculin", "F": "Féminin", "U": "Indéterminé"}
 _INS_KINDS = {
     "1.2.250.1.213.1.4.8": "NIR",
@@ -364,6 +365,6 @@ def _properties(document: ClinicalDocument) -> Properties:
         author=author or "inconnu",
         subject=document.code.display or document.code.code,
         created=instant(document.effective_time),
-        language=document.language or "fr-FR",
+        language=document.language if _LANGUAGE.fullmatch(document.language) else "fr-FR",
         identifier=hashlib.sha256(document.raw).digest()[:16],
     )

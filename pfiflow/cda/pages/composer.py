@@ -23,6 +23,8 @@ MAX_PAGES = 400
 """Most pages of one rendered document."""
 MAX_DRAWN = 250_000
 """Most drawing operations of one document: 400 pages with 300 table cells each, or some 5 seconds of drawing."""
+MAX_LINKS = 2_000
+"""Most links that can be followed; any further one is text as it looks."""
 TEXT_SIZE = 9.5
 LIST_INDENT = 16.0
 
@@ -56,6 +58,7 @@ class Composer:
     y: float = BOTTOM
     fresh: float = TOP  # where the content of this page begins
     drawn: int = 0
+    links: int = 0
     _label: tuple[Fragment, ...] = ()
     _headings: list[Heading] = field(factory=list)
 
@@ -147,7 +150,8 @@ class Composer:
                 self.draw(Drawn("rule", left, base + part.size * 0.12, part.width, 0, ink=ink))
             if part.style.strike:
                 self.draw(Drawn("rule", left, base - part.size * 0.27, part.width, 0, ink=ink))
-            if part.style.link:
+            if part.style.link and self.links < MAX_LINKS:
+                self.links += 1
                 self.draw(Drawn("link", left, y, part.width, line.height, part.style.link))
 
     def table(self, table: Table, x: float, width: float) -> None:

@@ -30,7 +30,6 @@ from pfiflow.cda.pages.blocks import (
     Picture,
     Section,
     Style,
-    Table,
     Text,
     clean,
     collapse,
@@ -38,6 +37,7 @@ from pfiflow.cda.pages.blocks import (
 )
 from pfiflow.cda.pages.images import Image, decode_base64, read_images
 from pfiflow.cda.pages.labels import list_label
+from pfiflow.cda.pages.spans import TooWideError, placed, span_of
 from pfiflow.errors import Problem, Rejected
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ class NarrativeReader:
                 builder.blocks.extend(inner.blocks)
         elif name == "br":
             builder.items.append(BREAK)
+            self._walk(child, style, builder, depth)
         elif name in {"sub", "sup"}:
             self._walk(child, evolve(style, rise=-1 if name == "sub" else 1), builder, depth)
         elif name == "caption":
@@ -192,6 +193,7 @@ class NarrativeReader:
         elif name == "footnoteRef":
             number = self._note_numbers.get(child.get("IDREF", ""))
             builder.items.append(Text(f"[{number or '?'}]", evolve(style, rise=1)))
+            self._walk(child, style, builder, depth)
         elif name == "linkHtml":
             self._link(child, style, builder, depth)
         elif name == "renderMultiMedia":
@@ -224,10 +226,15 @@ class NarrativeReader:
             elif name:
                 self._child(child, name, style, builder, depth + 1)
                 builder.flush()
-            if child.tail and child.tail.strip():
-                self._add(child.tail, style, builder)
-                builder.flush()
+        self._stray(element, style, builder)
         builder.blocks.append(Listing(tuple(entries)))
+
+    def _stray(self, element: etree._Element, style: Style, builder: _Builder) -> None:
+        """Text where the schema allows none (directly in a list, table or row): kept, before it."""
+        for text in (element.text, *(child.tail for child in element)):
+            if text and not text.isspace():
+                self._add(text, style, builder)
+                builder.flush()
 
     def _table(self, element: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
         _check_depth(depth, element)
@@ -237,7 +244,8 @@ class NarrativeReader:
         for child in element:
             name = name_of(child)
             if name in groups:
-                groups[name].append([row for row in child if name_of(row) == "tr"])
+                self._stray(child, style, builder)
+                groups[name].append([row for row in child if name_of(row)])
             elif name == "tr":
                 loose.append(child)
             elif name and name not in {"col", "colgroup"}:
@@ -245,6 +253,9 @@ class NarrativeReader:
                 builder.flush()
         if loose:
             groups["tbody"].append(loose)
+        self._stray(element, style, builder)
+        for row in (row for rows in groups.values() for group in rows for row in group):
+            self._stray(row, style, builder)
         # The foot closes the table, wherever the schema makes it stand.
         head = [self._rows(rows, style, depth) for rows in groups["thead"]]
         body = [self._rows(rows, style, depth) for rows in groups["tbody"] + groups["tfoot"]]
@@ -274,8 +285,8 @@ class NarrativeReader:
                 inner.flush()
                 # A span stops where a cell from above stands: nothing may lie on anything else.
                 room = min((first - column for first, _, _ in taken if first > column), default=1000)
-                columns = _span(child, "colspan", room)
-                height = _span(child, "rowspan", len(rows) - index)
+                columns = span_of(child, "colspan", room)
+                height = span_of(child, "rowspan", len(rows) - index)
                 cells.append(Cell(column, columns, height, tuple(inner.blocks), header))
                 if height > 1:
                     busy.append((column, column + columns, height))
@@ -292,32 +303,12 @@ class NarrativeReader:
             raise too_large(f"its tables have more than {MAX_CELLS} rows and cells")
 
     def _placed(self, head: list[list[list[Cell]]], body: list[list[list[Cell]]]) -> list[Block]:
-        """The table with only the columns that some cell begins in, so that a huge colspan costs nothing."""
-        starts = sorted({cell.column for group in head + body for row in group for cell in row})
-        if not starts:
-            return []
-        if len(starts) > MAX_COLUMNS:
-            self.warnings.append(
-                Problem(
-                    "207",
-                    f"a table of more than {MAX_COLUMNS} columns is shown row by row in the PDF",
-                    severity="warning",
-                    rule=RULE,
-                )
-            )
-            return [block for group in head + body for row in group for cell in row for block in cell.blocks]
-        position = {column: index for index, column in enumerate(starts)}
-
-        def place(row: list[Cell]) -> tuple[Cell, ...]:
-            placed = []
-            for cell in row:
-                covered = sum(1 for column in starts if cell.column <= column < cell.column + cell.columns)
-                placed.append(evolve(cell, column=position[cell.column], columns=covered))
-            return tuple(placed)
-
-        rows_of_head = tuple(place(row) for group in head for row in group)
-        rows_of_body = tuple(place(row) for group in body for row in group)
-        return [Table(len(starts), rows_of_head, rows_of_body)]
+        try:
+            return placed(head, body)
+        except TooWideError:
+            message = f"a table of more than {MAX_COLUMNS} columns is shown cell by cell in the PDF"
+            self.warnings.append(Problem("207", message, severity="warning", rule=RULE))
+        return [block for group in head + body for row in group for cell in row for block in cell.blocks]
 
     def _media_of(self, element: etree._Element, style: Style, builder: _Builder, depth: int) -> None:
         for identifier in (element.get("referencedObject") or "").split():
@@ -402,13 +393,3 @@ def _align(element: etree._Element) -> Literal["left", "center", "right"] | None
     if align == "right":
         return "right"
     return "left" if align == "left" else None
-
-
-def _span(element: etree._Element, attribute: str, most: int) -> int:
-    """A span attribute between 1 and `most`; 0 (to the end, in HTML) is `most`, anything unreadable is 1."""
-    value = (element.get(attribute) or "1").strip()
-    if not value.isascii() or not value.isdigit():
-        return 1
-    if len(value) > 6:
-        return most
-    return min(int(value) or most, most)

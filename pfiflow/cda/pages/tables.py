@@ -51,10 +51,9 @@ def column_widths(table: Table, width: float, measure: Measure) -> tuple[float, 
     if sum(most) <= width:
         return size, [value * width / sum(most) for value in most]
     if sum(least) <= width:
-        spare = width - sum(least)
-        wanted = sum(most) - sum(least)
-        return size, [a + spare * (b - a) / wanted for a, b in zip(least, most, strict=True)]
-    return size, _squeezed(least, width)
+        more = [b - a for a, b in zip(least, most, strict=True)]
+        return size, [a + b for a, b in zip(least, _shared(more, width - sum(least)), strict=True)]
+    return size, _shared(least, width)
 
 
 def _padding(size: float) -> float:
@@ -68,15 +67,12 @@ def _fact_widths(high: list[float], width: float) -> list[float]:
     return [part for label in labels for part in (label, value)]
 
 
-def _squeezed(least: list[float], width: float) -> list[float]:
-    """Narrow columns keep what they need, wide ones share the rest: only their longest words are cut."""
-    result = list(least)
-    left, share = width, width / len(least)
-    order = sorted(range(len(least)), key=lambda i: least[i])
-    for rank, i in enumerate(order):
-        share = left / (len(order) - rank)
-        result[i] = min(least[i], share)
-        left -= result[i]
+def _shared(wanted: list[float], available: float) -> list[float]:
+    """What each gets of too little: small wants wholly, and the large ones equal shares of the rest."""
+    result = list(wanted)
+    for rank, i in enumerate(sorted(range(len(wanted)), key=lambda i: wanted[i])):
+        result[i] = min(wanted[i], available / (len(wanted) - rank))
+        available -= result[i]
     return result
 
 
