@@ -1,8 +1,8 @@
 """Circuit breaker of a channel route: while its destination is down, one message probes it and the others wait.
 
 Opened by a `Deferred` that says `unavailable` (nothing can be sent there now, whatever the message); closed by the
-first attempt that ends otherwise. Ten thousand waiting messages then cost a dead service one attempt a probe, and no message
-uses up its own retries on the others' account.
+first attempt that ends otherwise. Ten thousand waiting messages then cost a dead service one attempt a probe, and no
+message uses up its own retries on the others' account.
 """
 
 from __future__ import annotations
