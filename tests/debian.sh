@@ -1,8 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use, where this may be done; otherwise says which tests skip.
-# postfix: real SMTP server with DSN; libpdfbox2-java: independent PDF/A-1b checker; unzip: independent zip reader.
+# postfix: real SMTP server with DSN; libpdfbox2-java and what it needs: independent PDF/A-1b checker (with a Java compiler);
+# unzip: independent zip reader.
 set -u
-packages="postfix libpdfbox2-java unzip"
+packages="postfix libpdfbox2-java libactivation-java libjaxb-api-java unzip"
+command -v javac >/dev/null 2>&1 || packages="$packages default-jdk-headless"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
@@ -15,6 +17,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d && created=yes
     fi
+    echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
     if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >/tmp/pfiflow-apt.log 2>&1; then
         echo "could not install$missing (see /tmp/pfiflow-apt.log); the tests that need them will skip and say so"
     fi
