@@ -106,20 +106,32 @@ class UnitWriter:
         """Write one unit of work.
 
         On DuplicateKeyError and StoreError (a message that is not waiting) nothing of the unit is left in the
-        transaction: what can fail comes first, and is taken back. On any other error the transaction is to be rolled
-        back: it is the database's, or a value's that cannot be stored.
+        transaction. On any other error the transaction is to be rolled back: it is the database's, or a value's that
+        cannot be stored.
         """
-        settled: Settled | None = None
-        owner = unit.settle.sequence if unit.settle is not None else None
-        if unit.ledger:
-            self._record(cursor, unit, owner)
-        if unit.settle is not None:
-            settled = self._settle(cursor, unit.settle, unit)
+        # What can be refused comes first. Only where a refusal could follow something written is a savepoint needed.
+        if len(unit.ledger) + (unit.settle is not None) > 1:
+            cursor.execute("SAVEPOINT unit")
+            try:
+                settled = self._admit(cursor, unit)
+            except StoreError:
+                cursor.execute("ROLLBACK TO unit")
+                raise
+            finally:
+                cursor.execute("RELEASE unit")
+        else:
+            settled = self._admit(cursor, unit)
         sequences = self._enqueue(cursor, unit, digests) if unit.enqueue else ()
         if unit.journal:
             self._write_journal(cursor, unit.journal)
         touched = frozenset([entry.channel for entry in unit.enqueue])
         return Applied(sequences, touched, settled)
+
+    def _admit(self, cursor: sqlite3.Cursor, unit: UnitOfWork) -> Settled | None:
+        """The parts that can be refused."""
+        if unit.ledger:
+            self._record(cursor, unit, unit.settle.sequence if unit.settle is not None else None)
+        return self._settle(cursor, unit.settle, unit.at) if unit.settle is not None else None
 
     def set_aside(self, cursor: sqlite3.Cursor, message: Unreadable, channel: str, key: str, at: float) -> float | None:
         """Make a message that cannot be read dead, without counting an attempt; gives when the lane's head is due."""
@@ -132,7 +144,7 @@ class UnitWriter:
         return refresh_lane(cursor, channel, key, at)
 
     def _record(self, cursor: sqlite3.Cursor, unit: UnitOfWork, owner: int | None) -> None:
-        for position, entry in enumerate(unit.ledger):
+        for entry in unit.ledger:
             cursor.execute(
                 _RECORD, (entry.scope, entry.key, entry.digest, entry.exchange_id, entry.expires, owner, unit.at)
             )
@@ -141,31 +153,24 @@ class UnitWriter:
                     "SELECT scope, key, digest, exchange_id, expires FROM ledger WHERE scope = ? AND key = ?",
                     (entry.scope, entry.key),
                 ).fetchone()
-                self._take_back(cursor, unit.ledger[:position])
                 raise DuplicateKeyError(LedgerEntry(*first))
 
-    @staticmethod
-    def _take_back(cursor: sqlite3.Cursor, entries: tuple[LedgerEntry, ...]) -> None:
-        """Remove entries that this unit has written (those they replaced had expired)."""
-        cursor.executemany("DELETE FROM ledger WHERE scope = ? AND key = ?", [(e.scope, e.key) for e in entries])
-
-    def _settle(self, cursor: sqlite3.Cursor, settle: Done | Retry | Dead, unit: UnitOfWork) -> Settled:
+    def _settle(self, cursor: sqlite3.Cursor, settle: Done | Retry | Dead, at: float) -> Settled:
         match settle:
             case Done():
-                cursor.execute(_DONE, (unit.at, settle.sequence))
+                cursor.execute(_DONE, (at, settle.sequence))
             case Dead():
-                cursor.execute(_DEAD, (unit.at, settle.cause, settle.detail, settle.sequence))
+                cursor.execute(_DEAD, (at, settle.cause, settle.detail, settle.sequence))
             case Retry():
                 cursor.execute(
                     _RETRY, (settle.due, settle.cause, int(settle.counted), int(settle.defect), settle.sequence)
                 )
         lane: tuple[str, str] | None = cursor.fetchone()
         if lane is None:
-            self._take_back(cursor, unit.ledger)
             raise StoreError(f"message {settle.sequence} is not waiting: it cannot be settled")
         if isinstance(settle, Retry) and settle.headers:
             cursor.execute(_PROGRESS, (_text(settle.headers), settle.sequence))
-        return Settled(settle.sequence, *lane, refresh_lane(cursor, *lane, unit.at))
+        return Settled(settle.sequence, *lane, refresh_lane(cursor, *lane, at))
 
     def _enqueue(self, cursor: sqlite3.Cursor, unit: UnitOfWork, digests: tuple[bytes, ...]) -> tuple[int, ...]:
         sequences = []
