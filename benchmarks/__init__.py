@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks.outbound`. They print ratios of what one run measured; no test times anything."""

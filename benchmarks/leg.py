@@ -1,0 +1,84 @@
+"""The whole leg against the floor: MLLP → checked → committed → AA → XDM → mail taken by a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from benchmarks.harness import Load, Server, SmtpSink, percentile, stopwatch
+from benchmarks.samples import Sample, floor, whole_leg
+from pfiflow.xdm.values import FASTEST
+
+__all__ = ["Leg", "measure_leg"]
+
+_DELIVERY_TIMEOUT = 120.0
+
+
+@frozen
+class Leg:
+    """One sample's figures; seconds. `rates` is messages a second by number of connections, `cpu` CPU a message."""
+
+    sample: str
+    size: int
+    mails: float  # a message
+    mail_size: float
+    floor: float  # our zip level
+    floor_at_6: float
+    cpu: dict[int, float]
+    rates: dict[int, float]
+    median_ack: dict[int, float]
+
+    @property
+    def ratio(self) -> float:
+        """CPU of the leg in floors, over every message of the run."""
+        return sum(self.cpu.values()) / len(self.cpu) / self.floor
+
+
+async def measure_leg(folder: Path, sample: Sample, connections: Sequence[int], *, messages: int) -> Leg:
+    """Send `messages` at each number of connections, to the last mail. The floor is taken before and after."""
+    document = sample.documents[0]
+    floors = [floor(document, FASTEST, seconds=0.4)]
+    sink = SmtpSink()
+    port = await sink.start()
+    cpu, rates, acks = {}, {}, {}
+    with Server.pfiflow(folder, whole_leg(folder, port)) as server:
+        load = Load(server.address, sample.templates)
+        await load.run(2, messages=10)
+        await sink.wait_for(10, _DELIVERY_TIMEOUT)
+        mails = await _mails_of_one(load, sink)
+        for number in connections:
+            load.latencies.clear()
+            before = sink.mails
+            with stopwatch(server) as spent:
+                await load.run(number, messages=messages)
+                await sink.wait_for(before + messages * mails, _DELIVERY_TIMEOUT)
+            wall, used = spent
+            rates[number], cpu[number], acks[number] = messages / wall, used / messages, percentile(load.latencies, 0.5)
+    sink.close()
+    if problems := server.warnings():
+        raise RuntimeError("\n".join(problems))
+    floors.append(floor(document, FASTEST, seconds=0.4))
+    return Leg(
+        sample.name,
+        sample.size,
+        mails,
+        sink.bytes / sink.mails,
+        sum(floors) / len(floors),
+        floor(document, 6, seconds=0.4),
+        cpu,
+        rates,
+        acks,
+    )
+
+
+async def _mails_of_one(load: Load, sink: SmtpSink) -> int:
+    """How many mails one message makes: to professionals, and to the patient."""
+    import asyncio
+
+    await asyncio.sleep(1)
+    before = sink.mails
+    await load.run(1, messages=1)
+    await asyncio.sleep(1)
+    return sink.mails - before
