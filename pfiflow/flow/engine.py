@@ -346,7 +346,10 @@ class Engine:
         while not self._draining.is_set():
             now = self.clock.now()
             if not circuit.admits(now):
-                await self.store.wait(channel, timeout=min(_POLL, max(0.001, circuit.probe_at - now)))
+                # Not `store.wait`: it returns at once for messages that came since the last claim.
+                pause = _POLL if circuit.probing else min(_POLL, max(0.001, circuit.probe_at - now))
+                with anyio.move_on_after(pause):
+                    await self._draining.wait()
                 continue
             is_probe = circuit.is_open
             claim = await self.store.claim(channel, now=now)
