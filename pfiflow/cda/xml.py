@@ -52,6 +52,7 @@ def parse(
     max_depth: int = 256,
     max_tags: int = 500_000,
     max_attributes: int = 500_000,
+    keep_comments: bool = False,
 ) -> etree._Element:
     """The root element of an XML document, read safely.
 
@@ -62,6 +63,7 @@ def parse(
         max_depth: the deepest nesting of elements accepted.
         max_tags: the greatest number of `<` accepted (start and end tags, comments…).
         max_attributes: the greatest number of `=` accepted, in attributes or elsewhere.
+        keep_comments: leave comments and processing instructions in the tree: for a canonical form, not for reading.
 
     Raises:
         Rejected: not well-formed, or in an unknown encoding (code 102); a DOCTYPE, or over a bound (code 207).
@@ -78,7 +80,7 @@ def parse(
         raise _refused(f"The XML document has more than {max_tags} tags.")
     if len(data) > 5 * max_attributes and data.count(b"=") > max_attributes:  # an attribute takes five bytes at least
         raise _refused(f"The XML document has more than {max_attributes} attributes.")
-    root = _parse(data, encoding)
+    root = _parse(data, encoding, keep_comments=keep_comments)
     if root.getroottree().docinfo.internalDTD is not None:
         raise _refused("The XML document has a DOCTYPE, which is not accepted.")
     if (max_depth < _LIBXML2_DEPTH or len(data) >= _HUGE) and _deeper_than(max_depth)(root):
@@ -151,15 +153,15 @@ def _check_prolog(data: bytes, *, declared_may_be_utf16: bool = False) -> str:
     raise _refused(f"The XML document has more than {_PROLOG_ITEMS} items before its first element.")
 
 
-def _parse(data: bytes, encoding: str) -> etree._Element:
+def _parse(data: bytes, encoding: str, *, keep_comments: bool) -> etree._Element:
     parser = etree.XMLParser(
         encoding=encoding,
         resolve_entities=False,
         load_dtd=False,
         no_network=True,
         huge_tree=len(data) >= _HUGE,
-        remove_comments=True,
-        remove_pis=True,
+        remove_comments=not keep_comments,
+        remove_pis=not keep_comments,
         collect_ids=False,
     )
     try:
