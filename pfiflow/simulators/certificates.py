@@ -14,10 +14,22 @@ import trustme
 from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["Authority", "Credentials"]
 
+_KEY_USAGE = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -67,6 +79,61 @@ class Authority:
         return Credentials(
             certificate=self._write(f"{stem}.pem", b"".join(pem.bytes() for pem in leaf.cert_chain_pems)),
             key=self._write(f"{stem}.key", key),
+        )
+
+    def issue_seal(
+        self,
+        structure: str,
+        *,
+        name: str = "CH DES CHARMES",
+        not_before: datetime = _LONG_AGO,
+        not_after: datetime | None = None,
+        signs: bool = True,
+    ) -> Credentials:
+        """A structure's certificate as IGC-Santé issues them (ORG_SIGN, ORG_AUTH_CLI).
+
+        Args:
+            structure: its national identifier, the OU of the subject.
+            name: its name, CN and O of the subject.
+            not_before: start of validity.
+            not_after: end of validity; None is years from now.
+            signs: a seal (digitalSignature and nonRepudiation, for mail protection); False: a TLS client's certificate.
+        """
+        ca = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        ca_key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        assert isinstance(ca_key, RSAPrivateKey)
+        key = generate_private_key(65537, 2048)
+        parts = (
+            (NameOID.COUNTRY_NAME, "FR"),
+            (NameOID.STATE_OR_PROVINCE_NAME, "Aude (11)"),
+            (NameOID.ORGANIZATION_NAME, name),
+            (NameOID.ORGANIZATIONAL_UNIT_NAME, structure),
+            (NameOID.COMMON_NAME, name),
+        )
+        usage = [signs if bit == "content_commitment" else bit == "digital_signature" for bit in _KEY_USAGE]
+        purpose = ExtendedKeyUsageOID.EMAIL_PROTECTION if signs else ExtendedKeyUsageOID.CLIENT_AUTH
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(x509.NameAttribute(oid, value) for oid, value in parts))
+            .issuer_name(ca.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(not_before)
+            .not_valid_after(not_after or datetime.now(UTC) + timedelta(days=1000))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**dict(zip(_KEY_USAGE, usage, strict=True))), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )
+        self._issued += 1
+        stem = f"{self._name}-{self._issued}"
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Credentials(
+            certificate=self._write(f"{stem}.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+            key=self._write(f"{stem}.key", private),
         )
 
     def crl(
