@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from pfiflow.errors import ConfigError
 from pfiflow.flow.exchange import Exchange
+from pfiflow.store.api import Record
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -24,6 +25,7 @@ __all__ = [
     "Processor",
     "Receipt",
     "Receive",
+    "Records",
     "Registry",
     "Sink",
     "Source",
@@ -81,6 +83,12 @@ class Sink(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Records(Protocol):
+    """Looks up what exchanges have recorded with `with_memory`."""
+
+    async def find_record(self, kind: str, key: str, /) -> Record | None: ...
+
+
 @frozen
 class NoOptions:
     """Options of a component that has none."""
@@ -102,18 +110,20 @@ class Component:
             exchange is unchanged.
         threaded: a processor whose work is long (milliseconds) and releases the GIL: the engine runs it in a thread.
         sets: header names that it sets, for lint and documentation.
+        uses_records: it looks up lasting facts: `build` then takes a `Records` after the options.
         binds: for a source: the (host, port) it will listen on, from its options, for lint.
     """
 
     name: str
     kind: Literal["source", "sink", "processor"]
-    build: Callable[[Any], Any]
+    build: Callable[..., Any]
     doc: str
     options: type = NoOptions
     accepts: type = object
     gives: type = object
     threaded: bool = False
     sets: tuple[str, ...] = ()
+    uses_records: bool = False
     binds: Callable[[Any], str | None] = field(default=lambda _options: None)
 
 

@@ -28,7 +28,7 @@ from pfiflow.flow.circuit import Circuit
 from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
 from pfiflow.flow.component import Receipt, Registry, Source
 from pfiflow.flow.exchange import Exchange
-from pfiflow.flow.pipeline import Compiler, Ended, Pipeline, SeenBefore, Work, default_options
+from pfiflow.flow.pipeline import Compiler, Ended, Pipeline, SeenBefore, Work
 from pfiflow.flow.route import ChannelSpec, EngineOptions, FlowDefinition, FromChannel, FromEndpoint, Retention, Route
 from pfiflow.store.api import (
     Claim,
@@ -138,7 +138,7 @@ class Engine:
     def _build_source(self, route: Route) -> Source | None:
         if isinstance(route.source, FromEndpoint):
             component = self.registry.component(route.source.source, "source")
-            source: Source = component.build(default_options(component, route.source.options))
+            source: Source = self._compiler.build(component, route.source.options)
             return source
         if isinstance(route.source, FromChannel) and route.source.channel not in self.definition.channels:
             raise ConfigError(f"route {route.id!r} reads unknown channel {route.source.channel!r}", code="channel")
@@ -332,9 +332,15 @@ class Engine:
         except Rejected as rejection:
             await self._refuse(running, exchange, rejection, None)
             raise
-        except StoreFullError as full:
-            raise Deferred("the store has no space left; nothing was kept, send it again later") from full
         except StoreError as error:
+            logger.error(  # noqa: TRY400 - the store's own words say it all
+                "route %s: a message was deferred, nothing of it is kept: %s",
+                running.route.id,
+                error,
+                extra={"route": running.route.id, "exchange": exchange.id},
+            )
+            if isinstance(error, StoreFullError):
+                raise Deferred("the store has no space left; nothing was kept, send it again later") from error
             raise Deferred("the store failed; nothing was kept, send it again later") from error
         return Receipt(final)
 
@@ -493,16 +499,32 @@ class Engine:
                 await self._commit(work, settle)
             except DuplicateKeyError:
                 work.ledger.clear()  # recorded by an earlier attempt of this same message
-            except StoreError:
-                logger.exception("the outcome of message %d cannot be stored yet", settle.sequence)
+            except StoreError as error:
+                logger.error(  # noqa: TRY400 - the store's own words say it all
+                    "the outcome of message %d cannot be stored yet: %s",
+                    settle.sequence,
+                    error,
+                    extra={"route": work.route},
+                )
                 if self._draining.is_set():
                     return False
                 await self.clock.sleep(_COMMIT_RETRY)
             else:
+                if isinstance(settle, Dead):
+                    logger.error(
+                        "message %d is a dead letter: %s", settle.sequence, settle.cause, extra={"route": work.route}
+                    )
                 return True
 
     async def _commit(self, work: Work, settle: Done | Retry | Dead | None) -> None:
-        unit = UnitOfWork(settle, tuple(work.enqueue), tuple(work.ledger), tuple(work.journal), self.clock.now())
+        unit = UnitOfWork(
+            settle,
+            tuple(work.enqueue),
+            tuple(work.ledger),
+            tuple(work.journal),
+            self.clock.now(),
+            tuple(work.records),
+        )
         await self.store.commit(unit)
 
     # -- housekeeping ------------------------------------------------------------------------------------------------
@@ -530,7 +552,11 @@ class Engine:
             now = self.clock.now()
             try:
                 purged = await self.store.purge(
-                    done_before=now - keep.done, dead_before=now - keep.dead, journal_before=now - keep.journal, now=now
+                    done_before=now - keep.done,
+                    dead_before=now - keep.dead,
+                    journal_before=now - keep.journal,
+                    records_before=now - keep.records,
+                    now=now,
                 )
             except StoreError:
                 logger.exception("purge failed; it will be tried again")

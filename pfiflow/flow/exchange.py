@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from attrs import evolve, field, frozen
 
-__all__ = ["Exchange", "Note"]
+__all__ = ["Exchange", "Memory", "Note"]
 
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
@@ -29,6 +29,15 @@ class Note:
     facts: Mapping[str, str] = field(default=MappingProxyType({}), converter=_read_only)
 
 
+@frozen
+class Memory:
+    """One lasting fact, by (kind, key): kept in the store, found again by components that ask for `Records`."""
+
+    kind: str
+    key: str
+    facts: Mapping[str, str] = field(default=MappingProxyType({}), converter=_read_only)
+
+
 @frozen(slots=True)
 class Exchange(Generic[T_co]):
     """One message on its way: immutable; a step returns a new one.
@@ -40,6 +49,7 @@ class Exchange(Generic[T_co]):
         origin: which source let it in, e.g. `mllp-in 127.0.0.1:51312`.
         received: POSIX seconds at which the first source took it; the same on every attempt.
         notes: facts that the unit of work writes to the journal.
+        memories: lasting facts that the unit of work records.
     """
 
     id: str
@@ -48,6 +58,7 @@ class Exchange(Generic[T_co]):
     origin: str = ""
     received: float = 0.0
     notes: tuple[Note, ...] = ()
+    memories: tuple[Memory, ...] = ()
 
     def with_body(self, body: U) -> Exchange[U]:
         """The same exchange carrying another body."""
@@ -62,7 +73,12 @@ class Exchange(Generic[T_co]):
         note = Note(event, {name: str(value) for name, value in facts.items()})
         return evolve(self, notes=(*self.notes, note))
 
+    def with_memory(self, kind: str, key: str, **facts: object) -> Exchange[T_co]:
+        """The same exchange with one lasting fact to record (values are written with `str`)."""
+        memory = Memory(kind, key, {name: str(value) for name, value in facts.items()})
+        return evolve(self, memories=(*self.memories, memory))
+
     def part(self, number: int, body: U) -> Exchange[U]:
         """Part `number` (from 1) of this exchange, with an id derived from it, the same on every attempt."""
-        changed: Any = evolve(self, id=f"{self.id}.{number}", body=body, notes=())  # type: ignore[arg-type]
+        changed: Any = evolve(self, id=f"{self.id}.{number}", body=body, notes=(), memories=())  # type: ignore[arg-type]
         return changed  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from pfiflow.flow.component import BodyType, Component, NoOptions, Registry, Sin
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration
-from pfiflow.store.api import Enqueue, JournalEntry, LedgerEntry, Store
+from pfiflow.store.api import Enqueue, JournalEntry, LedgerEntry, Record, Store
 
 __all__ = ["Compiler", "Ended", "Pipeline", "SeenBefore", "Work", "default_options"]
 
@@ -51,14 +51,17 @@ class Work:
     enqueue: list[Enqueue] = field(factory=list)
     ledger: list[LedgerEntry] = field(factory=list)
     journal: list[JournalEntry] = field(factory=list)
+    records: list[Record] = field(factory=list)
 
     def record(self, exchange: AnyExchange) -> AnyExchange:
-        """Move the exchange's notes into the journal."""
-        if not exchange.notes:
+        """Move the exchange's notes into the journal, and its memories into the records."""
+        if not exchange.notes and not exchange.memories:
             return exchange
         for note in exchange.notes:
             self.journal.append(JournalEntry(self.now, exchange.id, self.route, note.event, note.facts))
-        return evolve(exchange, notes=())
+        for memory in exchange.memories:
+            self.records.append(Record(memory.kind, memory.key, self.now, exchange.id, memory.facts))
+        return evolve(exchange, notes=(), memories=())
 
 
 Pipeline: TypeAlias = Callable[[AnyExchange, Work], Awaitable[AnyExchange]]
@@ -88,6 +91,11 @@ class Compiler:
             return exchange
 
         return pipeline
+
+    def build(self, component: Component, options: Any) -> Any:
+        """The source, sink or processor of a component, with the options given or its defaults."""
+        filled = default_options(component, options)
+        return component.build(filled, self.store) if component.uses_records else component.build(filled)
 
     def body_type(self, name: str) -> BodyType[Any]:
         """The registered body type of that name. Raises Rejected: the message cannot be read."""
@@ -155,7 +163,7 @@ class Compiler:
         function: Callable[[AnyExchange], Any]
         if isinstance(step.processor, str):
             component = self.registry.component(step.processor, "processor")
-            function = component.build(default_options(component, step.options))
+            function = self.build(component, step.options)
         else:
             function = step.processor
         threaded = component is not None and component.threaded
@@ -304,7 +312,7 @@ class Compiler:
 
     def _to_endpoint(self, step: r.ToEndpoint) -> Pipeline:
         component = self.registry.component(step.sink, "sink")
-        sink = self._sink(component, default_options(component, step.options))
+        sink = self._sink(component, step.options)
 
         async def to_endpoint(exchange: AnyExchange, work: Work) -> AnyExchange:
             return work.record(await sink.send(exchange))
@@ -318,10 +326,10 @@ class Compiler:
             if shared in self._shared:
                 return self._shared[shared]
         except TypeError:  # options that cannot be hashed are not shared
-            sink: Sink = component.build(options)
+            sink: Sink = self.build(component, options)
             self.sinks.append(sink)
             return sink
-        sink = self._shared[shared] = component.build(options)
+        sink = self._shared[shared] = self.build(component, options)
         self.sinks.append(sink)
         return sink
 

@@ -401,6 +401,9 @@ class Retention:
     )
     dead: Duration = option(default=Duration(90 * 86400.0), doc="Dead letters.", example="90d")
     journal: Duration = option(default=Duration(180 * 86400.0), doc="Journal lines.", example="180d")
+    records: Duration = option(
+        default=Duration(1100 * 86400.0), doc="Memory of what was submitted and sent outside.", example="1100d"
+    )
 
 
 @frozen

@@ -36,6 +36,7 @@ __all__ = [
     "Message",
     "MessageSummary",
     "Purged",
+    "Record",
     "Retry",
     "State",
     "Store",
@@ -107,6 +108,17 @@ class JournalEntry:
 
 
 @frozen
+class Record:
+    """A lasting fact about something outside, by (kind, key): what was submitted, what was sent. The last one stays."""
+
+    kind: str
+    key: str
+    at: float
+    exchange_id: str
+    facts: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
 class Done:
     """The message was dealt with. Ledger entries of the same unit of work belong to it: a replay removes them."""
 
@@ -143,6 +155,7 @@ class UnitOfWork:
     ledger: tuple[LedgerEntry, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     at: float = 0.0  # now
+    records: tuple[Record, ...] = ()
 
 
 @frozen
@@ -220,6 +233,7 @@ class Purged:
     payload_bytes: int
     journal: int
     ledger: int
+    records: int = 0
 
 
 class Store(Protocol):
@@ -272,6 +286,9 @@ class Store(Protocol):
     async def find_ledger(self, scope: str, key: str, *, now: float) -> LedgerEntry | None:
         """The unexpired ledger entry, or None. A hint only: `commit` decides."""
 
+    async def find_record(self, kind: str, key: str) -> Record | None:
+        """The record of that kind and key, or None."""
+
     async def declare_channels(self, names: Mapping[str, bool]) -> None:
         """Make these channels known, with their initial hold switch; an operator's hold or release survives."""
 
@@ -293,6 +310,9 @@ class Store(Protocol):
     ) -> Sequence[JournalEntry]:
         """Journal lines, oldest first; for an exchange id, those of its parts (`<id>.…`) as well."""
 
+    async def records(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[Record]:
+        """Records of a kind by key, those after a key."""
+
     async def replay(self, sequence: int, *, now: float) -> None:
         """Make a dead or done message wait again, due now, with its attempts reset; its ledger rows are removed.
 
@@ -307,5 +327,10 @@ class Store(Protocol):
     async def set_hold(self, channel: str, *, hold: bool) -> None:
         """Hold or release a channel. What is claimed goes on. Raises StoreError for an unknown channel."""
 
-    async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
-        """Remove finished messages, journal and expired ledger rows older than these; never anything unfinished."""
+    async def purge(
+        self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float
+    ) -> Purged:
+        """Remove finished messages, journal lines, records and expired ledger rows older than these.
+
+        Never anything unfinished.
+        """

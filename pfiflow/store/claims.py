@@ -10,9 +10,18 @@ from hashlib import sha256
 
 from attrs import frozen
 
-from pfiflow.store.api import LedgerEntry, Message
+from pfiflow.store.api import LedgerEntry, Message, Record
 
-__all__ = ["Unreadable", "choose_lane", "earliest_due", "find_ledger", "load_message", "read_lane", "read_payload"]
+__all__ = [
+    "Unreadable",
+    "choose_lane",
+    "earliest_due",
+    "find_ledger",
+    "find_record",
+    "load_message",
+    "read_lane",
+    "read_payload",
+]
 
 _INLINE = 64 << 10  # bytes: beyond, a payload is read by an incremental blob handle, straight into its bytes object
 
@@ -138,3 +147,14 @@ def find_ledger(connection: sqlite3.Connection, scope: str, key: str, now: float
         (scope, key, now),
     ).fetchone()
     return LedgerEntry(*row) if row is not None else None
+
+
+def find_record(connection: sqlite3.Connection, kind: str, key: str) -> Record | None:
+    """The record of that kind and key."""
+    row = connection.execute(
+        "SELECT kind, key, at, exchange_id, facts FROM records WHERE kind = ? AND key = ?", (kind, key)
+    ).fetchone()
+    if row is None:
+        return None
+    kind, key, at, exchange_id, facts = row
+    return Record(kind, key, at, exchange_id, json.loads(facts))

@@ -25,6 +25,7 @@ from pfiflow.store.api import (
     Message,
     MessageSummary,
     Purged,
+    Record,
     Retry,
     State,
     StoreError,
@@ -72,6 +73,7 @@ class MemoryStore:
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._held: dict[str, bool] = {}
         self._ledger: dict[tuple[str, str], tuple[LedgerEntry, int | None]] = {}
+        self._records: dict[tuple[str, str], Record] = {}
         self._journal: list[JournalEntry] = []
         self._sequence = 0
         self._line = 0
@@ -113,6 +115,8 @@ class MemoryStore:
         for line in unit.journal:
             self._line += 1
             self._journal.append(evolve(line, facts=dict(line.facts), line=self._line))
+        for record in unit.records:
+            self._records[record.kind, record.key] = evolve(record, facts=dict(record.facts))
         for channel in {entry.channel for entry in unit.enqueue}:
             self._signals.wake(channel)
         if settled is not None and self._leases.of_head(settled.sequence) is None:
@@ -283,6 +287,17 @@ class MemoryStore:
         kept = self._ledger.get((scope, key))
         return kept[0] if kept is not None and kept[0].expires > now else None
 
+    async def find_record(self, kind: str, key: str) -> Record | None:
+        """See `Store.find_record`."""
+        self._check()
+        return self._records.get((kind, key))
+
+    async def records(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[Record]:
+        """See `Store.records`."""
+        self._check()
+        found = sorted(key for of, key in self._records if of == kind and key > after)
+        return [self._records[kind, key] for key in found[:limit]]
+
     async def declare_channels(self, names: Mapping[str, bool]) -> None:
         """See `Store.declare_channels`."""
         self._check()
@@ -397,7 +412,9 @@ class MemoryStore:
         self._held[channel] = hold
         self._signals.wake(channel)
 
-    async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
+    async def purge(
+        self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float
+    ) -> Purged:
         """See `Store.purge`."""
         self._check()
         before: dict[State, float] = {"done": done_before, "dead": dead_before}
@@ -414,10 +431,13 @@ class MemoryStore:
         self._journal = [line for line in self._journal if line.at >= journal_before]
         entries = len(self._ledger)
         self._ledger = {place: entry for place, entry in self._ledger.items() if entry[0].expires > now}
+        records = len(self._records)
+        self._records = {place: record for place, record in self._records.items() if record.at >= records_before}
         return Purged(
             len(old),
             len(freed),
             sum(map(len, freed)),
             lines - len(self._journal),
             entries - len(self._ledger),
+            records - len(self._records),
         )

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pfiflow.store.api import ChannelStatus, JournalEntry, MessageSummary, State, StoreError
+from pfiflow.store.api import ChannelStatus, JournalEntry, MessageSummary, Record, State, StoreError
 from pfiflow.store.claims import read_payload
 from pfiflow.store.schema import DEAD, DONE, WAITING
 from pfiflow.store.units import refresh_lane
@@ -121,6 +121,15 @@ def list_journal(
         JournalEntry(at, exchange, route, event, json.loads(facts), line)
         for at, exchange, route, event, facts, line in rows.fetchall()
     ]
+
+
+def list_records(connection: sqlite3.Connection, *, kind: str, after: str, limit: int) -> list[Record]:
+    """Records of a kind by key, those after a key."""
+    rows = connection.execute(
+        "SELECT kind, key, at, exchange_id, facts FROM records WHERE kind = ? AND key > ? ORDER BY key LIMIT ?",
+        (kind, after, limit),
+    )
+    return [Record(of, key, at, exchange, json.loads(facts)) for of, key, at, exchange, facts in rows.fetchall()]
 
 
 def declare_channels(cursor: sqlite3.Cursor, names: Mapping[str, bool]) -> None:

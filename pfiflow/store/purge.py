@@ -10,7 +10,7 @@ from attrs import frozen
 from pfiflow.store.api import Purged
 from pfiflow.store.schema import DEAD, DONE
 
-__all__ = ["JournalWindow", "add", "purge_journal", "purge_ledger", "purge_messages"]
+__all__ = ["JournalWindow", "add", "purge_journal", "purge_ledger", "purge_messages", "purge_records"]
 
 _MESSAGES = 100
 _BYTES = 4 << 20  # freeing a payload walks its pages
@@ -33,6 +33,7 @@ def add(one: Purged, other: Purged) -> Purged:
         one.payload_bytes + other.payload_bytes,
         one.journal + other.journal,
         one.ledger + other.ledger,
+        one.records + other.records,
     )
 
 
@@ -97,5 +98,15 @@ def purge_ledger(cursor: sqlite3.Cursor, *, now: float) -> int:
         """DELETE FROM ledger WHERE (scope, key) IN
             (SELECT scope, key FROM ledger WHERE expires <= ? ORDER BY expires LIMIT ?)""",
         (now, _LINES),
+    )
+    return cursor.rowcount
+
+
+def purge_records(cursor: sqlite3.Cursor, *, before: float) -> int:
+    """Remove some old records."""
+    cursor.execute(
+        """DELETE FROM records WHERE (kind, key) IN
+            (SELECT kind, key FROM records WHERE at < ? ORDER BY at LIMIT ?)""",
+        (before, _LINES),
     )
     return cursor.rowcount

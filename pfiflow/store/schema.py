@@ -93,6 +93,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "INSERT INTO numbers VALUES ('sequence', 0), ('line', 0)",
     ),
+    (
+        """CREATE TABLE records (
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            at REAL NOT NULL,
+            exchange_id TEXT NOT NULL,
+            facts TEXT NOT NULL,
+            PRIMARY KEY (kind, key)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX records_at ON records (at)",
+    ),
 )
 
 

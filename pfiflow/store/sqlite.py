@@ -26,6 +26,7 @@ from pfiflow.store.api import (
     Message,
     MessageSummary,
     Purged,
+    Record,
     State,
     StoreError,
     StoreFullError,
@@ -373,6 +374,10 @@ class SqliteStore:
         """See `Store.find_ledger`."""
         return await self._open().reader.ask(lambda connection: claims.find_ledger(connection, scope, key, now))
 
+    async def find_record(self, kind: str, key: str) -> Record | None:
+        """See `Store.find_record`."""
+        return await self._open().reader.ask(lambda connection: claims.find_record(connection, kind, key))
+
     async def declare_channels(self, names: Mapping[str, bool]) -> None:
         """See `Store.declare_channels`."""
         await self._change(lambda cursor: operations.declare_channels(cursor, names))
@@ -401,6 +406,11 @@ class SqliteStore:
         ask = partial(operations.list_journal, exchange_id=exchange_id, after=after, limit=limit)
         return await self._open().lister.ask(ask)
 
+    async def records(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[Record]:
+        """See `Store.records`."""
+        ask = partial(operations.list_records, kind=kind, after=after, limit=limit)
+        return await self._open().lister.ask(ask)
+
     async def replay(self, sequence: int, *, now: float) -> None:
         """See `Store.replay`."""
         channel = await self._change(lambda cursor: operations.replay(cursor, sequence, now))
@@ -415,7 +425,9 @@ class SqliteStore:
         await self._change(lambda cursor: operations.set_hold(cursor, channel, hold=hold))
         self._signals.wake(channel)
 
-    async def purge(self, *, done_before: float, dead_before: float, journal_before: float, now: float) -> Purged:
+    async def purge(
+        self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float
+    ) -> Purged:
         """See `Store.purge`. In small transactions, shared with the commits that come meanwhile."""
         total = Purged(0, 0, 0, 0, 0)
         some = partial(purge.purge_messages, done_before=done_before, dead_before=dead_before)
@@ -430,6 +442,8 @@ class SqliteStore:
             total = purge.add(total, Purged(0, 0, 0, window.removed, 0))
         while entries := await self._change(partial(purge.purge_ledger, now=now)):
             total = purge.add(total, Purged(0, 0, 0, 0, entries))
+        while records := await self._change(partial(purge.purge_records, before=records_before)):
+            total = purge.add(total, Purged(0, 0, 0, 0, 0, records))
         return total
 
 

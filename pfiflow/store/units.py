@@ -65,6 +65,7 @@ _DEAD = f"""UPDATE messages SET state = {DEAD}, settled = ?, cause = ?, detail =
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
 _RETRY = f"""UPDATE messages SET due = ?, cause = ?, detail = '', attempts = attempts + ?, defects = defects + ?
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
+_REMEMBER = "INSERT OR REPLACE INTO records (kind, key, at, exchange_id, facts) VALUES (?, ?, ?, ?, ?)"
 _PROGRESS = "UPDATE messages SET progress = json_patch(coalesce(progress, '{}'), ?) WHERE sequence = ?"
 _HEAD = f"""SELECT sequence, due FROM messages INDEXED BY messages_of_lane
         WHERE channel = ? AND key = ? AND state = {WAITING} ORDER BY sequence LIMIT 1"""
@@ -124,6 +125,9 @@ class UnitWriter:
         sequences = self._enqueue(cursor, unit, digests) if unit.enqueue else ()
         if unit.journal:
             self._write_journal(cursor, unit.journal)
+        if unit.records:
+            rows = [(r.kind, r.key, r.at, r.exchange_id, _text(r.facts)) for r in unit.records]
+            cursor.executemany(_REMEMBER, rows)
         touched = frozenset([entry.channel for entry in unit.enqueue])
         return Applied(sequences, touched, settled)
 
