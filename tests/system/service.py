@@ -171,11 +171,14 @@ class Service:
 
     def logs(self) -> list[dict[str, Any]]:
         """Every log line. A line that is not JSON (a stray warning, a traceback) fails."""
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        return [json.loads(line) for line in self._log_lines()]
 
     def logged(self, level: str) -> list[str]:
         """The messages of one level."""
         return [line["message"] for line in self.logs() if line["level"] == level]
+
+    def _log_lines(self) -> list[str]:
+        return self.log_path.read_text().splitlines() if self.log_path.exists() else []
 
     # -- what it holds ---------------------------------------------------------------------------------------------
 
@@ -217,7 +220,7 @@ class Service:
 
     def indiscretions(self) -> list[str]:
         """Lines of the logs and facts of the journal that hold what they may not."""
-        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        lines = self._log_lines()
         if self.store_path.exists():
             try:
                 lines += [str(entry) for entry in self.journal()]

@@ -116,7 +116,7 @@ class Load:
 
 
 def check_all_delivered(accepted: Sequence[Order], received: Sequence[ReceivedMail], service: Service) -> str:
-    """Every AA's mails exactly once by Message-ID, in order within a patient; nothing waits. What was seen, in words."""
+    """Every AA's mails exactly once by Message-ID, in order within a patient; nothing waits. Says what was seen."""
     contents: dict[str, bytes] = {}
     firsts: list[Opened] = []
     duplicates = 0
@@ -175,20 +175,22 @@ def test_nothing_is_lost_by_twenty_kills_under_load(
     kills = [*["load"] * KILLS, *["start"] * STARTUP_KILLS]
     rng.shuffle(kills)
     batch = total // (KILLS + 1)
-    working = 0
+    interrupted = allowed = 0
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         senders = load.start(pool)
         for kind in kills:
             if kind == "load":
                 service.start()
                 load.allow(batch)
+                allowed += batch
                 time.sleep(rng.uniform(0.0, 0.25))
-                working += len(load.accepted) < total
+                mails = sum(len(order.identities) for order in list(load.accepted))
+                interrupted += len(load.accepted) < allowed or len(operator.received) < mails
             else:
                 service.start(wait=False)
                 time.sleep(rng.uniform(0.3, 1.5))
             service.kill()
-        assert working == KILLS  # each one came while messages were being sent
+        assert interrupted >= KILLS // 2  # most came while messages were taken in or mails sent
         service.start()
         load.allow(total)
         for sender in senders:
@@ -196,7 +198,7 @@ def test_nothing_is_lost_by_twenty_kills_under_load(
     service.settled(timeout=60)
     assert len(load.accepted) == total
     print(check_all_delivered(load.accepted, operator.received, service))
-    print(f"{service.lives} lives, {load.sendings} sendings of {total} messages")
+    print(f"{interrupted} of {KILLS} kills interrupted work; {service.lives} lives, {load.sendings} sendings")
     assert load.sendings > total  # some were sent again, and came once
     service.terminate()
 
