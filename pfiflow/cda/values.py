@@ -74,7 +74,7 @@ class Device:
 
 @frozen
 class Person:
-    """A professional (or the patient, when the patient is author). `ids` in document order, nullFlavor ones left out."""
+    """A professional, or the patient as author. `ids` are in document order, without those that have a nullFlavor."""
 
     ids: tuple[Identifier, ...] = ()
     family: str = ""
