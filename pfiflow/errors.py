@@ -118,6 +118,7 @@ class Deferred(PfiflowError):
             (for example, which recipients of a mail have accepted it already).
         unavailable: the destination as a whole cannot be reached: no other message would fare better. The channel
             then probes it with one message at a time, and the time spent so counts against no message's attempts.
+        hold: nothing more may go this way before somebody has looked: the channel is held until it is released.
     """
 
     def __init__(
@@ -127,20 +128,28 @@ class Deferred(PfiflowError):
         retry_after: float | None = None,
         headers: Mapping[str, str] = _NOTHING,
         unavailable: bool = False,
+        hold: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.headers = headers
         self.unavailable = unavailable
+        self.hold = hold
 
 
 class Rejected(PfiflowError):
-    """A permanent refusal: retrying the same bytes cannot succeed. Carries at least one error `Problem`."""
+    """A permanent refusal: retrying the same bytes cannot succeed. Carries at least one error `Problem`.
 
-    def __init__(self, *problems: Problem) -> None:
+    Attributes:
+        problems: everything that is wrong.
+        headers: what the route's `on_rejected` steps get to know (for example, how each recipient was refused).
+    """
+
+    def __init__(self, *problems: Problem, headers: Mapping[str, str] = _NOTHING) -> None:
         if not problems:
             msg = "Rejected needs at least one Problem"
             raise ValueError(msg)
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
+        self.headers = headers

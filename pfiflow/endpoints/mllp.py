@@ -25,6 +25,7 @@ from pfiflow.flow.component import Component, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Size, option
 from pfiflow.hl7 import ack, er7, mllp
+from pfiflow.hl7.faults import CharsetError
 
 __all__ = ["COMPONENTS", "MllpInOptions", "MllpSource"]
 
@@ -285,11 +286,11 @@ class MllpSource:
         if message is None:
             problem = Problem("100", "this is not an HL7 v2 message: no usable MSH segment", "MSH")
             return self._acknowledge(None, "AE", (problem,), head=frame.payload[: mllp.HEAD_SIZE])
-        control_id = message.get("MSH-10")
         headers = {
-            "hl7-control-id": control_id,
-            "hl7-type": f"{message.get('MSH-9.1')}^{message.get('MSH-9.2')}",
-            "hl7-sender": f"{message.get('MSH-3')}|{message.get('MSH-4')}",
+            "hl7-control-id": _word(message, "MSH-10"),
+            "hl7-type": f"{_word(message, 'MSH-9.1')}^{_word(message, 'MSH-9.2')}",
+            "hl7-sender": f"{_word(message, 'MSH-3')}|{_word(message, 'MSH-4')}",
+            "hl7-receiver": f"{_word(message, 'MSH-5')}|{_word(message, 'MSH-6')}",
         }
         exchange = Exchange("", frame.payload, headers, origin=f"mllp-in {peer}")
         try:
@@ -350,6 +351,14 @@ def _header_of(payload: bytes) -> er7.Message | None:
         return None
 
 
+def _word(message: er7.Message, path: str) -> str:
+    """A text of MSH; "" when it is in no known character set: the route refuses the message, and journals that."""
+    try:
+        return message.get(path)
+    except CharsetError:
+        return ""
+
+
 def _build(options: Any) -> MllpSource:
     return MllpSource(options)
 
@@ -362,7 +371,7 @@ COMPONENTS = (
         options=MllpInOptions,
         doc="Listens for HL7 v2 messages over MLLP (TCP or TLS) and acknowledges what is stored.",
         gives=bytes,
-        sets=("hl7-control-id", "hl7-type", "hl7-sender"),
+        sets=("hl7-control-id", "hl7-type", "hl7-sender", "hl7-receiver"),
         binds=lambda options: str(options.listen) if options.listen.port else None,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from pfiflow.endpoints.smtp_client import Delivery, MailRejected, Recipient, SmtpClient, SmtpOptions
+from pfiflow.endpoints.smtp_client import Delivery, MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component
 from pfiflow.flow.exchange import Exchange
@@ -18,6 +18,7 @@ __all__ = ["COMPONENTS", "SmtpSink"]
 
 _DONE = "smtp-done"  # addresses settled by earlier attempts, accepted or refused: never written to again
 _REFUSED = "smtp-refused"  # of those, the refused ones, as `address:code`
+_DEFERRED = "smtp-deferred"  # those that the last attempt left, as `address:code`; code 0 when no answer came
 
 
 @define(eq=False)
@@ -26,7 +27,7 @@ class SmtpSink:
 
     A mail is done when each recipient was accepted or refused for good, and at least one accepted; those refused are
     named in the journal and in the header `smtp-refused`. Recipients to be tried again keep the message in its channel,
-    with the others remembered. When all are refused the exchange is Rejected.
+    with the others remembered. When all are refused the exchange is Rejected, with the same header.
     """
 
     options: SmtpOptions
@@ -40,15 +41,25 @@ class SmtpSink:
         mail: OutgoingMail = exchange.body
         done = frozenset(exchange.headers.get(_DONE, "").split())
         refused = exchange.headers.get(_REFUSED, "").split()
-        delivery = await self._client.send(mail, already_done=done)
+        try:
+            delivery = await self._client.send(mail, already_done=done)
+        except MailDeferred as deferral:
+            raise Deferred(deferral.message, headers={_DEFERRED: _codes(deferral.delivery.deferred)}) from None
+        except MailRejected as refusal:
+            delivery = refusal.delivery
         earlier = tuple(refused)
-        refused += [f"{recipient.address}:{recipient.code}" for recipient in delivery.refused]
+        refused += _codes(delivery.refused).split()
         if delivery.deferred:
-            progress = {_DONE: " ".join(sorted(done | delivery.settled)), _REFUSED: " ".join(refused)}
+            progress = {
+                _DONE: " ".join(sorted(done | delivery.settled)),
+                _REFUSED: " ".join(refused),
+                _DEFERRED: _codes(delivery.deferred),
+            }
             raise Deferred(_told(delivery.deferred), headers=progress)
         accepted = len(mail.recipients) - len(refused)
         if not accepted:
-            raise Rejected(*map(_refused_earlier, earlier), *MailRejected(delivery).problems)
+            problems = (*map(_refused_earlier, earlier), *MailRejected(delivery).problems)
+            raise Rejected(*problems, headers={_REFUSED: " ".join(refused)})
         sent = exchange.with_note("mail-sent", **_facts(mail, delivery), accepted=accepted)
         for recipient in delivery.refused:
             sent = sent.with_note(
@@ -59,6 +70,10 @@ class SmtpSink:
     async def aclose(self) -> None:
         """Close the kept connections."""
         await self._client.aclose()
+
+
+def _codes(recipients: Iterable[Recipient]) -> str:
+    return " ".join(f"{recipient.address}:{recipient.code}" for recipient in recipients)
 
 
 def _facts(mail: OutgoingMail, delivery: Delivery) -> dict[str, object]:

@@ -415,6 +415,11 @@ class Engine:
             work = Work(running.route.id, now)  # what a failed attempt collected is not committed
             settle = self._defer(running, message, deferral)
             work.record(exchange.with_note("deferred", cause=deferral.message, attempt=message.attempts + 1))
+            if deferral.hold:
+                await self._hold(running, message.channel, deferral)
+            if isinstance(settle, Dead):
+                given_up = Problem("given-up", deferral.message)
+                await self._tell(running, exchange.with_headers(deferral.headers), given_up, work)
         except Exception as defect:  # noqa: BLE001 - a defect must neither lose its message nor stop the other lanes
             settle = self._defect(message, defect)
             logger.error(  # noqa: TRY400 - a traceback's last line may quote a document
@@ -428,6 +433,13 @@ class Engine:
         if not isinstance(settle, Retry):
             self._reached(running)
         return await self._settle(work, settle)
+
+    async def _hold(self, running: _RunningRoute, channel: str, deferral: Deferred) -> None:
+        logger.warning("route %s: channel %s is held: %s", running.route.id, channel, deferral.message)
+        try:
+            await self.store.set_hold(channel, hold=True)
+        except StoreError:
+            logger.exception("channel %s could not be held", channel)
 
     def _reached(self, running: _RunningRoute) -> None:
         """An attempt was answered, whatever the answer: the destination is up."""
@@ -472,16 +484,7 @@ class Engine:
         work = Work(running.route.id, self.clock.now())
         errors = [problem for problem in rejection.problems if problem.severity == "error"] or list(rejection.problems)
         work.record(exchange.with_note("rejected", problems=" | ".join(str(problem) for problem in errors)))
-        if running.on_rejected is not None:
-            told = exchange.with_headers(_error_headers(errors[0]))
-            try:
-                await running.on_rejected(told, work)
-            except Ended:
-                pass
-            except (Rejected, Deferred) as failure:
-                logger.error(  # noqa: TRY400 - the failure's text may quote what it refused
-                    "on-rejected of route %s failed: %s", running.route.id, type(failure).__name__
-                )
+        await self._tell(running, exchange.with_headers(rejection.headers), errors[0], work)
         if message is None:
             try:
                 await self._commit(work, None)
@@ -491,6 +494,22 @@ class Engine:
         cause = str(errors[0])
         detail = "\n".join(str(problem) for problem in rejection.problems)
         return await self._settle(work, Dead(message.sequence, cause, detail))
+
+    async def _tell(self, running: _RunningRoute, exchange: AnyExchange, problem: Problem, work: Work) -> None:
+        """Run the route's `on_rejected` steps; whatever becomes of them, the message is settled."""
+        if running.on_rejected is None:
+            return
+        try:
+            await running.on_rejected(exchange.with_headers(_error_headers(problem)), work)
+        except Ended:
+            pass
+        except Exception as failure:  # noqa: BLE001 - a defect here must not keep the refused message in its lane
+            logger.error(  # noqa: TRY400 - the failure's text may quote what it refused
+                "on-rejected of route %s failed: %s",
+                running.route.id,
+                type(failure).__name__,
+                extra={"route": running.route.id, "exchange": exchange.id},
+            )
 
     async def _settle(self, work: Work, settle: Done | Retry | Dead) -> bool:
         """Commit an outcome; keep trying while the store fails, since the outside world has been told already."""

@@ -18,6 +18,7 @@ from pfiflow.flow.route import (
     ChannelSpec,
     EngineOptions,
     Idempotent,
+    Process,
     Route,
     ToChannel,
     ToEndpoint,
@@ -505,3 +506,99 @@ async def test_two_engines_live_in_one_process() -> None:
         await engines[0].send("intake", b"ada:bread")
         await engines[1].send("intake", b"bob:pie")
     assert [w.van.delivered[0][1] for w in worlds] == ["ada", "bob"]
+
+
+async def test_what_a_refusal_says_of_itself_reaches_the_on_rejected_steps() -> None:
+    world, store = World(), MemoryStore()
+
+    def refuse(_exchange: Exchange[Any], _attempt: int) -> None:
+        raise Rejected(Problem("207", "nobody home"), headers={"tried": "ada grace"})
+
+    world.van.behave = refuse
+    engine = world.engine(
+        Route.of("intake").to_channel("orders"),
+        Route.of("delivery").from_channel("orders").to("van").when_rejected(to_channel("refused")),
+        store=store,
+        orders=ChannelSpec(),
+        refused=ChannelSpec(),
+    )
+    async with engine.running():
+        await engine.send("intake", b"ada:bread")
+        with anyio.fail_after(5):
+            while not (told := await store.messages(channel="refused")):
+                await anyio.sleep(0.005)
+    assert {k: told[0].headers[k] for k in ("tried", "error-code")} == {"tried": "ada grace", "error-code": "207"}
+
+
+async def test_somebody_is_told_when_a_message_is_given_up() -> None:
+    world, store = World(), MemoryStore()
+
+    def cold(_exchange: Exchange[Any], attempt: int) -> None:
+        raise Deferred("cold", headers={"progress": str(attempt)})
+
+    world.van.behave = cold
+    engine = world.engine(
+        Route.of("intake").to_channel("orders"),
+        Route.of("delivery").from_channel("orders").to("van").when_rejected(to_channel("refused")),
+        store=store,
+        orders=ChannelSpec(redelivery=FAST),
+        refused=ChannelSpec(),
+    )
+    async with engine.running():
+        await engine.send("intake", b"ada:bread")
+        with anyio.fail_after(5):
+            while not (told := await store.messages(channel="refused")):
+                await anyio.sleep(0.005)
+    assert {k: told[0].headers[k] for k in ("progress", "error-code", "error-message")} == {
+        "progress": "3",
+        "error-code": "given-up",
+        "error-message": "cold",
+    }
+    assert len(await store.messages(channel="refused")) == 1
+
+
+async def test_a_defect_in_on_rejected_settles_the_message_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    world, store = World(), MemoryStore()
+
+    def defect(_exchange: Exchange[Any]) -> Exchange[Any]:
+        raise KeyError("secret of ada")
+
+    engine = world.engine(
+        Route.of("intake").to_channel("orders"),
+        Route.of("baking").from_channel("orders").process("bake").when_rejected(Process(defect)),
+        store=store,
+        orders=ChannelSpec(),
+    )
+    async with engine.running():
+        await engine.send("intake", b"ada:stone")
+        with anyio.fail_after(5):
+            while not await store.messages(state="dead"):
+                await anyio.sleep(0.005)
+        assert engine.status()["baking"].restarts == 0
+    assert "on-rejected of route baking failed: KeyError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_deferral_may_hold_its_channel() -> None:
+    world, store = World(), MemoryStore()
+
+    def unsure(_exchange: Exchange[Any], attempt: int) -> None:
+        if attempt == 1:
+            raise Deferred("unknown whether it arrived", hold=True)
+
+    world.van.behave = unsure
+    engine = world.engine(
+        Route.of("intake").to_channel("orders"),
+        Route.of("delivery").from_channel("orders").to("van"),
+        store=store,
+        orders=ChannelSpec(redelivery=FAST),
+    )
+    async with engine.running():
+        await engine.send("intake", b"ada:bread")
+        with anyio.fail_after(5):
+            while not (await store.channels())[0].held:
+                await anyio.sleep(0.005)
+        await anyio.sleep(0.2)
+        assert world.van.delivered == []
+        await store.set_hold("orders", hold=False)
+        await eventually(lambda: bool(world.van.delivered))
