@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from tests.cda.samples import UNSTRUCTURED
 SECRET = "DUPONT"
 
 
-def refusal(data: bytes, **bounds: int) -> Rejected:
+def refusal(data: bytes, **bounds: Any) -> Rejected:
     with pytest.raises(Rejected) as caught:
         parse(data, **bounds)
     assert len(caught.value.problems) == 1
