@@ -554,7 +554,7 @@ async def test_somebody_is_told_when_a_message_is_given_up() -> None:
         "error-code": "given-up",
         "error-message": "cold",
     }
-    assert len(await store.messages(channel="refused")) == 1
+        assert len(await store.messages(channel="refused")) == 1
 
 
 async def test_a_defect_in_on_rejected_settles_the_message_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
