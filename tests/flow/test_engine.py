@@ -549,12 +549,13 @@ async def test_somebody_is_told_when_a_message_is_given_up() -> None:
         with anyio.fail_after(5):
             while not (told := await store.messages(channel="refused")):
                 await anyio.sleep(0.005)
+        await anyio.sleep(0.02)
+        assert len(await store.messages(channel="refused")) == 1
     assert {k: told[0].headers[k] for k in ("progress", "error-code", "error-message")} == {
         "progress": "3",
         "error-code": "given-up",
         "error-message": "cold",
     }
-        assert len(await store.messages(channel="refused")) == 1
 
 
 async def test_a_defect_in_on_rejected_settles_the_message_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
