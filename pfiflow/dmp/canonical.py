@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,7 +14,7 @@ from pfiflow.dmp.signing import Algorithm
 
 __all__ = ["canonical_digest"]
 
-_LONG: Final = re.compile(rb"<[^<]{8192,}")
+_BLOCK: Final = 8192
 _WINDOW: Final = 1 << 20
 
 
@@ -23,8 +22,8 @@ def canonical_digest(document: bytes, algorithm: Algorithm) -> str:
     """The digest (base64) of the document's canonical form, comments kept.
 
     A CDA is mostly one long base64 text, which canonicalisation leaves as it is. Such texts are taken out, the rest is
-    canonicalised, and both are hashed in their order: no copy of the document is made, and a 330 kB one takes a tenth
-    of a millisecond.
+    canonicalised, and both are hashed in their order: no copy of the document is made, and one of 330 kB costs
+    little more than its SHA-1.
 
     Raises:
         Rejected: the document is no acceptable XML (`pfiflow.cda.xml.parse`).
@@ -32,10 +31,10 @@ def canonical_digest(document: bytes, algorithm: Algorithm) -> str:
     runs = [] if document[:2] in {b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<"} else list(_verbatim(document))
     if not runs:
         return _base64_digest((_canonical(document),), algorithm)
-    token = next(token for n in range(1 << 20) if (token := b"PFIFLOW-%d-" % n) not in document)
     edges = [0, *(edge for run in runs for edge in run), len(document)]
-    skeleton = token.join(document[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
-    pieces = _canonical(skeleton).split(token)
+    markup = [document[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    token = next(token for n in range(1 << 20) if not any((token := b"PFIFLOW-%d-" % n) in piece for piece in markup))
+    pieces = _canonical(token.join(markup)).split(token)
     return _base64_digest(_interleaved(document, pieces, runs), algorithm)
 
 
@@ -43,16 +42,36 @@ def _verbatim(document: bytes) -> Iterator[tuple[int, int]]:
     """Where long texts are that are the same in canonical form: plain ASCII between tags, without a reference.
 
     They hold no markup, so the document is well-formed without them as with them. Only their line ends may change.
+    A text of two blocks or more holds a whole one: blocks without `<` are looked for, not every text.
     """
-    for match in _LONG.finditer(document):
-        start, end = document.rfind(b">", match.start(), match.end()) + 1, match.end()
+    at, size = 0, len(document)
+    while at + _BLOCK <= size:
+        if document.find(b"<", at, at + _BLOCK) >= 0:
+            at += _BLOCK
+            continue
+        end = document.find(b"<", at + _BLOCK)
+        if end < 0:
+            return  # what follows the last tag is no text
+        start = document.rfind(b">", 0, end) + 1
         if (
-            start > match.start()
-            and end - start >= 4096
+            start > document.rfind(b"<", 0, at) + 1
+            and end - start >= _BLOCK
             and document.find(b"&", start, end) < 0
-            and all(document[at : min(at + _WINDOW, end)].isascii() for at in range(start, end, _WINDOW))
+            and _plain(document, start, end)
         ):
             yield start, end
+        at = end
+
+
+def _plain(document: bytes, start: int, end: int) -> bool:
+    """ASCII, and not space alone, which may lie outside of the root element where it is no text."""
+    blank = True
+    for at in range(start, end, _WINDOW):
+        window = document[at : min(at + _WINDOW, end)]
+        if not window.isascii():
+            return False
+        blank = blank and window.isspace()
+    return not blank
 
 
 def _canonical(document: bytes) -> bytes:
