@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from pfiflow.endpoints.smtp_client import Delivery, MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions
+from pfiflow.endpoints.smtp_client import MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component
 from pfiflow.flow.exchange import Exchange
@@ -56,11 +56,18 @@ class SmtpSink:
                 _DEFERRED: _codes(delivery.deferred),
             }
             raise Deferred(_told(delivery.deferred), headers=progress)
-        accepted = len(mail.recipients) - len(refused)
+        out = {entry.rpartition(":")[0] for entry in refused}
+        accepted = [address for address in mail.recipients if address not in out]  # now, or in an earlier attempt
         if not accepted:
             problems = (*map(_refused_earlier, earlier), *MailRejected(delivery).problems)
             raise Rejected(*problems, headers={_REFUSED: " ".join(refused)})
-        sent = exchange.with_note("mail-sent", **_facts(mail, delivery), accepted=accepted)
+        sent = exchange.with_note(
+            "mail-sent",
+            message_id=mail.message_id,
+            to=" ".join(map(mask_address, accepted)),
+            size=delivery.message_size,
+            response=delivery.response,
+        )
         for recipient in delivery.refused:
             sent = sent.with_note(
                 "recipient-refused", recipient=mask_address(recipient.address), answer=_answer(recipient)
@@ -74,15 +81,6 @@ class SmtpSink:
 
 def _codes(recipients: Iterable[Recipient]) -> str:
     return " ".join(f"{recipient.address}:{recipient.code}" for recipient in recipients)
-
-
-def _facts(mail: OutgoingMail, delivery: Delivery) -> dict[str, object]:
-    return {
-        "message_id": mail.message_id,
-        "to": " ".join(mask_address(recipient.address) for recipient in delivery.accepted),
-        "size": delivery.message_size,
-        "response": delivery.response,
-    }
 
 
 def _refused_earlier(entry: str) -> Problem:
