@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pfiflow.cda import document as cda
 from pfiflow.cda import rules as header_rules
@@ -78,7 +78,7 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
     try:
         document, tree = cda.read_tree(transmission.document)
     except Rejected as rejection:
-        raise Rejected(*problems, *rejection.problems) from None
+        raise Rejected(*problems, *map(_in_document, rejection.problems)) from None
     problems += schema.check(tree)
     problems += header_rules.check(document, tree, test_platform=options.test_platform)
     problems += identity.check_identity(transmission, document)
@@ -91,6 +91,14 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
     if problems:
         checked = checked.with_note("warnings", count=len(problems), problems=" | ".join(map(str, problems)))
     return checked
+
+
+def _in_document(problem: Problem) -> Problem:
+    """What is no good XML has no XPath, at most a line and column: the field that carries it is then the location."""
+    if problem.location.startswith("/"):
+        return problem
+    place = f" (document line:column {problem.location})" if problem.location else ""
+    return evolve(problem, message=f"{problem.message}{place}", location="OBX-5.5")
 
 
 def _view(transmission: Transmission) -> Mapping[str, object]:

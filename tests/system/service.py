@@ -238,12 +238,13 @@ def _identity_of(message: bytes) -> Iterable[str]:
     """Words of PID-3, 5, 11 and 18 long enough to mean somebody, and the beginnings of the carried documents."""
     try:
         parsed = er7.parse(message)
-    except PfiflowError:
+        encoding = parsed.encoding
+    except PfiflowError:  # no identity can be told in it: it is no HL7, or in no known character set
         return
     for segment in parsed.all("PID"):
         for number in (3, 5, 11, 18):
             for word in re.split(rb"[\^~&]", segment.field(number)):
-                text = word.decode(parsed.encoding, "replace")
+                text = word.decode(encoding, "replace")
                 is_code = text.startswith(("1.2.250", "TEST-INS", "HOPITAL")) or (text.isdigit() and len(text) < 10)
                 if len(text) > 3 and not is_code and text not in {"TEST", "INSEE"}:
                     yield text
