@@ -37,13 +37,17 @@ FUNCTIONS = frozenset(
 _PLACE = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
 _UNEXPECTED = re.compile(r"(?:mismatched|extraneous) input '(.*)' expecting .*", re.DOTALL)
 _TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<name>[A-Za-z_]\w*)""", re.DOTALL)
+_MEMBER = re.compile(
+    r"""\s*(?:\.\s*(?P<dotted>[A-Za-z_]\w*)(?!\w|\s*\()|\[\s*(?P<q>["'])(?P<quoted>[\w.-]+)(?P=q)\s*\])"""
+)
+_HARD_TO_CUT = re.compile(r"""\\|\"{3}|'{3}|//""")  # where `_TOKEN` may take a string's end for its beginning
 _LOOP_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 
 
 class Expression:
     """One compiled CEL expression. Immutable and safe to share between tasks and threads."""
 
-    __slots__ = ("_needs_body", "_program", "text")
+    __slots__ = ("_members", "_program", "text")
 
     def __init__(self, text: str) -> None:
         """Compile. Raises ConfigError with line and column relative to `text` (both from 1)."""
@@ -67,7 +71,8 @@ class Expression:
             near = difflib.get_close_matches(name, sorted(FUNCTIONS), 1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(FUNCTIONS))}."
             raise _error(f"unknown function {name!r}", text, offset, hint)
-        self._needs_body = "body" in variables
+        # The evaluator copies what it is given at every call: it is given only what the text names.
+        self._members = {name: _members(text, name) for name in sorted(VARIABLES & variables)}
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -83,14 +88,36 @@ class Expression:
 
         Raises KeyError for a header or a field that is not there (`has(headers.x)` asks), TypeError for mixed types.
         """
-        context: dict[str, object] = {
-            "headers": dict(exchange.headers),
-            "id": exchange.id,
-            "origin": exchange.origin,
-        }
-        if self._needs_body:
-            context["body"] = {} if view is None else view(exchange.body)
+        context: dict[str, object] = {}
+        for name, members in self._members.items():
+            match name:
+                case "headers":
+                    context[name] = _only(members, exchange.headers)
+                case "body":
+                    context[name] = {} if view is None else _only(members, view(exchange.body))
+                case _:
+                    context[name] = getattr(exchange, name)
         return self._program.execute(context)
+
+
+def _only(members: frozenset[str] | None, values: Mapping[str, object]) -> dict[str, object]:
+    if members is None:
+        return dict(values)
+    return {name: values[name] for name in members if name in values}
+
+
+def _members(text: str, variable: str) -> frozenset[str] | None:
+    """The members of a variable that an expression names, as `x.name` or `x["name"]`; None: it may use all of it."""
+    if _HARD_TO_CUT.search(text):
+        return None
+    found = set()
+    for token in _TOKEN.finditer(text):
+        if token["name"] == variable and not text[: token.start()].rstrip().endswith("."):
+            member = _MEMBER.match(text, token.end())
+            if member is None:
+                return None
+            found.add(member["dotted"] or member["quoted"])
+    return frozenset(found) or None
 
 
 def _error(what: str, text: str, offset: int, hint: str = "") -> ConfigError:

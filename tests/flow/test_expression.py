@@ -27,6 +27,26 @@ def test_values(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("body.a.b + headers.size", "1small"),
+        ("body . a['b'] == '1' && body['c'] == 2", True),
+        ("has(body.a) && !has(body.z) && !has(body.a.z)", True),
+        ("body.map(name, name).size() + size(headers)", 4),
+        ("headers.exists(body, body == 'size') && headers[id] == 'small'", True),
+        (r"'it\'s ' + body.a.b", "it's 1"),
+        ("'body.' + body.a.b // it's body.c", "body.1"),
+        ('"""\'""" + body.a.b + """\'"""', "'1'"),
+        ("headers.size.size() == 5 && headers.size.startsWith('s')", True),
+        ("headers == {'size': 'small', 'flour-lot': 'a7'}", True),
+    ],
+)
+def test_sees_all_that_it_names(text: str, value: object) -> None:
+    exchange = Exchange("size", b"", {"size": "small", "flour-lot": "a7"})
+    assert Expression(text).evaluate(exchange, lambda _body: {"a": {"b": "1"}, "c": 2}) == value
+
+
+@pytest.mark.parametrize(
     ("text", "line", "column", "words"),
     [
         ("", 1, 1, "it ends too early"),
