@@ -28,6 +28,9 @@ from pfiflow.simulators.messages import document, message
 NOW = datetime(2025, 3, 4, 9, 33, 1, tzinfo=timezone(timedelta(hours=1)))
 ORIGINAL = Original("015", Party("SIL-Y", "labo"), Party("PFI-X", "Organisation-X"))
 DOCTOR = Addressee("docteur@demo.mssante.fr", "899900001001")
+MAILBOX = "|899900001001|^^X.400^docteur@demo.mssante.fr||||||F|"
+HEADER = "MSH|^~\\&|PFI-X|Organisation-X|SIL-Y|labo|20250304093301+0100||ZAM^Z01^ZAM_Z01|017|P"
+UNKNOWN_PATIENT = "|902^Identifiant patient inconnu^applicationErrorCondition|||corrigez l'identité"
 PATIENT = Addressee("279035121518989@patient.mssante.fr", "279035121518989")
 
 
@@ -39,10 +42,7 @@ def lines(data: bytes, encoding: str = "utf-8") -> list[str]:
 def test_the_dmp_refused() -> None:
     data = dmp_receipt(ORIGINAL, control_id="017", now=NOW, failure=Failure("DMPClosed", "DMP fermé"))
     assert lines(data) == [
-        (
-            "MSH|^~\\&|PFI-X|Organisation-X|SIL-Y|labo|20250304093301+0100||ZAM^Z01^ZAM_Z01|017|P|2.6|||||FRA|UNICODE UTF-8"
-            "|||2.1^CISIS_CDA_HL7_V2"
-        ),
+        HEADER + "|2.6|||||FRA|UNICODE UTF-8|||2.1^CISIS_CDA_HL7_V2",
         "EVN||20250304093301+0100",
         "OBX|1|CWE|ACK_RECEPTION_DMP^Accusé de réception DMP^AckMetierZAM|015|N^^expandedYes-NoIndicator||||||F|",
         "ERR|||207^Application internal error^messageErrorCondition|E|DMPClosed^DMP fermé^DMPERRORCODE",
@@ -58,10 +58,7 @@ def test_the_dmp_accepted() -> None:
 def test_a_recipient_was_refused() -> None:
     assert lines(mail_receipt(ORIGINAL, DOCTOR, control_id="018", now=NOW, failure=smtp_failure("510")))[2:] == [
         "OBX|1|CWE|ACK_RECEPTION_MSS^Accusé de réception MSSanté^AckMetierZAM|015|N^^expandedYes-NoIndicator||||||F|",
-        (
-            "OBX|2|XTN|DESTINATAIRE_MSS^Destinataire MSSanté^AckMetierZAM|899900001001|^^X.400^docteur@demo.mssante.fr"
-            "||||||F|"
-        ),
+        "OBX|2|XTN|DESTINATAIRE_MSS^Destinataire MSSanté^AckMetierZAM" + MAILBOX,
         "ERR|||207^Application error^messageErrorCondition|E|510^Mauvaise adresse courriel^SMTPERRORCODE",
     ]
 
@@ -70,14 +67,8 @@ def test_a_reader_could_not_integrate() -> None:
     failure = reading_failure("902", "corrigez l'identité")
     assert lines(reading_receipt(ORIGINAL, DOCTOR, control_id="019", now=NOW, failure=failure))[2:] == [
         "OBX|1|CWE|ACK_LECTURE_MSS^Accusé de lecture^AckMetierZAM|015|N^^expandedYes-NoIndicator||||||F|",
-        (
-            "OBX|2|XTN|LECTEUR_MSS^Lecteur du courriel MSSanté^AckMetierZAM|899900001001|^^X.400^docteur@demo.mssante.fr"
-            "||||||F|"
-        ),
-        (
-            "ERR|||207^Application error^messageErrorCondition|E|902^Identifiant patient inconnu^applicationErrorCondition"
-            "|||corrigez l'identité"
-        ),
+        "OBX|2|XTN|LECTEUR_MSS^Lecteur du courriel MSSanté^AckMetierZAM" + MAILBOX,
+        "ERR|||207^Application error^messageErrorCondition|E" + UNKNOWN_PATIENT,
     ]
     assert reading_failure("999").label == ""
 
@@ -176,10 +167,8 @@ def test_any_text_makes_a_control_id_that_hl7_takes(exchange: str, address: str)
 
 
 def test_the_table_is_the_one_of_the_guide() -> None:
-    listed = (
-        "101 111 251 252 420 421 422 431 432 441 442 450 451 452 500 501 502 503 504 510 512 513 523 530 541 550 551"
-    )
-    assert list(SMTP_ERRORS) == [*listed.split(), "551", "552", "553", "554"]
+    listed = "101 111 251 252 420 421 422 431 432 441 442 450 451 452 500 501 502 503 504 510 512 513 523 530 541"
+    assert list(SMTP_ERRORS) == [*listed.split(), "550", "551", "552", "553", "554"]
     assert all(len(label) <= 199 for label in SMTP_ERRORS.values())  # CWE.2
 
 
