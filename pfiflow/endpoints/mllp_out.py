@@ -1,0 +1,150 @@
+"""`mllp-out`: sends HL7 v2 messages over MLLP, and takes nothing for accepted that was not acknowledged.
+
+| the peer | then |
+|---|---|
+| AA, CA | done, with a note |
+| AE, CE | `Rejected` with the codes of its ERR |
+| AR, CR | `Deferred` |
+| cannot be reached | `Deferred`, unavailable: the channel's circuit breaker probes |
+| the connection breaks before the message's end has left us | `Deferred` |
+| no answer in time, closes, answers something else or another message | unknown: by `on-ack-timeout` |
+
+MSH-10 is not changed: the same message sent again can be told by the peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Literal
+
+from attrs import define, field, frozen
+
+from pfiflow.endpoints.mllp_client import MllpClient, OutcomeUnknown
+from pfiflow.endpoints.tls import TlsContext, TlsOptions
+from pfiflow.errors import Deferred, Problem, Rejected
+from pfiflow.flow.component import Component
+from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.options import Address, Duration, Range, option
+from pfiflow.hl7 import ack
+from pfiflow.hl7.faults import MessageError
+from pfiflow.hl7.tables import APPLICATION_ERRORS, MESSAGE_ERRORS
+
+__all__ = ["COMPONENTS", "MllpOutOptions", "MllpSink"]
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,20}", re.ASCII)
+_AFTER = Range(above=0)
+
+
+@frozen
+class MllpOutOptions:
+    """Options of `mllp-out`."""
+
+    address: Address = option(doc="The listener to send to.", example="dpi.hopital.example:2576")
+    tls: TlsOptions | None = option(default=None, doc="TLS; unset: plain TCP, for a trusted network only.")
+    pool_size: int = option(
+        default=1,
+        doc="Connections used at once. One keeps all messages in order.",
+        example=1,
+        validator=Range(minimum=1),
+    )
+    connect_timeout: Duration = option(
+        default=Duration(10.0), doc="For the connection and its TLS handshake.", example="10s", validator=_AFTER
+    )
+    ack_timeout: Duration = option(
+        default=Duration(30.0), doc="For sending a message and its acknowledgement.", example="30s", validator=_AFTER
+    )
+    idle_timeout: Duration = option(
+        default=Duration(60.0),
+        doc="A kept connection silent for longer is replaced before the next message.",
+        example="60s",
+        validator=_AFTER,
+    )
+    on_ack_timeout: Literal["retry", "hold", "dead-letter"] = option(
+        default="retry",
+        doc="When it is unknown whether a message was taken: send it again (with the same MSH-10), hold the channel "
+        "until somebody has looked, or make it a dead letter.",
+        example="retry",
+    )
+
+
+@define(eq=False)
+class MllpSink:
+    """The sink of the component `mllp-out`: keeps up to `pool_size` connections, reuses the last used first."""
+
+    options: MllpOutOptions
+    _tls: TlsContext | None = field(init=False)
+    _slots: asyncio.Semaphore = field(init=False)
+    _idle: list[MllpClient] = field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self._tls = None if self.options.tls is None else TlsContext(self.options.tls)
+        self._slots = asyncio.Semaphore(self.options.pool_size)
+
+    async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
+        """One message, one attempt."""
+        try:
+            answer = await self._deliver(exchange.body)
+        except MessageError as error:
+            raise Rejected(error.problem) from error
+        except OutcomeUnknown as unknown:
+            if self.options.on_ack_timeout == "dead-letter":
+                problem = Problem("207", f"{unknown.message}; it was not repeated", "MSA", detail_code="unknown")
+                raise Rejected(problem) from unknown
+            raise Deferred(unknown.message, hold=self.options.on_ack_timeout == "hold") from unknown
+        problems = tuple(map(_discreet, answer.errors))
+        if answer.accepted:
+            facts = {"warnings": " | ".join(map(str, problems))} if problems else {}
+            return exchange.with_note(
+                "acknowledged", peer=self.options.address, code=answer.code, control_id=answer.control_id, **facts
+            )
+        if answer.code in {"AE", "CE"}:
+            raise Rejected(*(problems or (Problem("207", f"{answer.code} without a reason", "MSA-1"),)))
+        reasons = " | ".join(map(str, problems)) or "without a reason"
+        raise Deferred(f"{self.options.address}: {answer.code}: {reasons}")
+
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    async def _deliver(self, payload: bytes) -> ack.Acknowledgement:
+        options = self.options
+        async with self._slots:
+            client = self._idle.pop() if self._idle else None
+            if client is None:
+                client = MllpClient(
+                    options.address, self._tls, options.connect_timeout, options.ack_timeout, options.idle_timeout
+                )
+            try:
+                return await client.deliver(payload)
+            finally:
+                self._idle.append(client)
+
+
+def _discreet(problem: Problem) -> Problem:
+    """A peer's problem in the words of the tables: its own may quote a patient."""
+    code, detail = _code_of(problem.code), _code_of(problem.detail_code)
+    words = APPLICATION_ERRORS.get(detail) or MESSAGE_ERRORS.get(code) or "the peer's code"
+    location = problem.location if ack.error_location(problem.location) else ""
+    return Problem(code or "207", words, location, problem.severity, detail_code=detail)
+
+
+def _code_of(text: str) -> str:
+    return text if _CODE.fullmatch(text) else ""
+
+
+def _build(options: Any) -> MllpSink:
+    return MllpSink(options)
+
+
+COMPONENTS = (
+    Component(
+        name="mllp-out",
+        kind="sink",
+        build=_build,
+        options=MllpOutOptions,
+        doc="Sends HL7 v2 messages over MLLP (TCP or TLS) and awaits each acknowledgement.",
+        accepts=bytes,
+    ),
+)
