@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import struct
-from binascii import b2a_base64, b2a_qp
+from binascii import b2a_qp
 from collections.abc import Iterable, Sequence
 from email.header import Header
 from urllib.parse import quote
+
+from pybase64 import b64encode
 
 __all__ = [
     "attachment",
@@ -36,12 +38,11 @@ def base64_blocks(content: bytes) -> list[bytes]:
     """`content` in base64, lines of 76 characters (RFC 2045 §6.8)."""
     view = memoryview(content)
     whole = len(content) - len(content) % _BLOCK_SOURCE
-    # A block at a time stays in the processor's cache, and `struct` cuts lines in C: the time of the bare b2a_base64.
+    # A block at a time stays in the processor's cache, and `struct` cuts lines in C.
     blocks = [
-        b"\r\n".join(_BLOCK.unpack(b2a_base64(view[at : at + _BLOCK_SOURCE], newline=False)))
-        for at in range(0, whole, _BLOCK_SOURCE)
+        b"\r\n".join(_BLOCK.unpack(b64encode(view[at : at + _BLOCK_SOURCE]))) for at in range(0, whole, _BLOCK_SOURCE)
     ]
-    rest = b2a_base64(view[whole:], newline=False)
+    rest = b64encode(view[whole:])
     return blocks + [rest[at : at + _LINE] for at in range(0, len(rest), _LINE)]
 
 

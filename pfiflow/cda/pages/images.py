@@ -10,6 +10,7 @@ import binascii
 import io
 from typing import TYPE_CHECKING
 
+import pybase64
 from attrs import frozen
 
 from pfiflow.errors import Problem, Rejected
@@ -49,9 +50,9 @@ def decode_base64(text: str, where: str) -> bytes:
         Rejected: not base64, cut short or empty; `where` is said, the content never.
     """
     try:
-        data = binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        data = b""
+        data = pybase64.b64decode(text, validate=True)  # several times as fast, and nearly always enough
+    except ValueError:
+        data = _decode_spaced(text)
     if not data:
         raise Rejected(
             Problem(
@@ -63,6 +64,13 @@ def decode_base64(text: str, where: str) -> bytes:
             )
         )
     return data
+
+
+def _decode_spaced(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
+    except ValueError:
+        return b""
 
 
 def read_images(data: bytes, media_type: str, where: str) -> tuple[Image, ...]:
