@@ -16,12 +16,12 @@ from attrs import frozen
 from pfiflow import terminology
 from pfiflow.dmp.directory import structure_key
 from pfiflow.dmp.vihf import Vihf
-from pfiflow.errors import Problem
+from pfiflow.errors import Problem, Severity
 from pfiflow.terminology import Terminology
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
 from pfiflow.xds.times import utc
 
-__all__ = ["GateOptions", "authoring_structure", "check", "institutions"]
+__all__ = ["GateOptions", "authoring_structure", "check", "check_authorship", "institutions"]
 
 _CUMULATION: Final = "DMP parameter cumul-invisible_patient-masque_ps"
 _AUTHORSHIP: Final = "EX_2.1-1140"
@@ -68,7 +68,11 @@ def check(
         *vihf.problems(),
         *_sector(vihf, tables),
         *(problem for entry in submission.entries for problem in _authorship(entry, vihf, options)),
-        *(problem for entry in submission.entries for problem in _confidentiality(entry, vihf, options, tables)),
+        *(
+            problem
+            for entry in submission.entries
+            for problem in _confidentiality(entry, vihf, options, tables, utc(now)[:8])
+        ),
         *_times(submission, now),
     )
 
@@ -139,7 +143,14 @@ def _some(identifiers: tuple[str, ...]) -> str:
     return ", ".join(identifiers[:5]) + (" …" if len(identifiers) > 5 else "")
 
 
-def _confidentiality(entry: DocumentEntry, vihf: Vihf, options: GateOptions, tables: Terminology) -> Iterator[Problem]:
+def check_authorship(entry: DocumentEntry, vihf: Vihf, options: GateOptions = GateOptions()) -> tuple[Problem, ...]:
+    """The authorship rule alone: what a deletion, whose submission has no entry, must satisfy too."""
+    return tuple(_authorship(entry, vihf, options))
+
+
+def _confidentiality(
+    entry: DocumentEntry, vihf: Vihf, options: GateOptions, tables: Terminology, today: str
+) -> Iterator[Problem]:
     codes = {code.code for code in entry.confidentiality_codes}
     known = tables.value_set("JDV_J58")
     for code in sorted(codes):
@@ -156,10 +167,18 @@ def _confidentiality(entry: DocumentEntry, vihf: Vihf, options: GateOptions, tab
         yield Problem("207", message, "OBX (MetaDMPMSS)", rule=_CUMULATION)
     if vihf.secret_connection and "INVISIBLE_REPRESENTANTS_LEGAUX" not in codes:
         message = (
-            "a secret connection is for documents that legal representatives do not see: "
+            "a minor's secret connection is for documents that legal representatives do not see: "
             "set INVISIBLE_REP_LEGAUX too, or drop CONNEXION_SECRETE"
         )
-        yield Problem("207", message, "OBX (MetaDMPMSS)", rule="EX_0.1-1100")
+        # The official messages ask for one for an adult, without that code: pointless, but nobody is told a secret.
+        severity: Severity = "error" if _is_minor(entry, today) else "warning"
+        yield Problem("207", message, "OBX (MetaDMPMSS)", severity, rule="EX_0.1-1100")
+
+
+def _is_minor(entry: DocumentEntry, today: str) -> bool:
+    """Under 18 at `today` (yyyymmdd); an unknown birth date counts as a minor's."""
+    born = next((line.removeprefix("PID-7|") for line in entry.source_patient_info if line.startswith("PID-7|")), "")
+    return not (len(born) >= 8 and born[:8].isdecimal()) or int(today) - int(born[:8]) < 18_00_00
 
 
 def _times(submission: SubmissionSet, now: datetime) -> Iterator[Problem]:

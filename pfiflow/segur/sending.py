@@ -23,7 +23,7 @@ from pfiflow.segur.values import Action, Participation, Transmission
 from pfiflow.xds import authors, from_cda
 from pfiflow.xds.metadata import Association, Author
 
-__all__ = ["Audience", "Mailbox", "Package", "Publisher", "mail", "pack"]
+__all__ = ["Audience", "Mailbox", "Package", "Publisher", "mail", "pack", "submission_author", "submission_unique_id"]
 
 Audience = Literal["professionals", "patient"]
 """Who a mail is for. They never share one: other rules, other text, other receipts."""
@@ -99,7 +99,7 @@ def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, 
         source_id=publisher.source_id,
         submission_time=received,
         content_type=from_cda.content_type_of(transmission.patient_class),
-        author=_author(transmission.sender),
+        author=submission_author(transmission.sender),
         associations=associations,
     )
     archive = xdm.pack(
@@ -113,7 +113,7 @@ def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, 
     return Package(transmission, document, archive, pdf_of(document, tree))
 
 
-def _author(sender: Participation | None) -> Author:
+def submission_author(sender: Participation | None) -> Author:
     """The submission's author: who sends (PRT SB), not who wrote the document."""
     if sender is None:
         return authors.author_of()
