@@ -9,7 +9,7 @@ from attrs import frozen
 
 from benchmarks.harness import Load, Server, SmtpSink, percentile, stopwatch
 from benchmarks.samples import Sample, floor, whole_leg
-from pfiflow.xdm.values import FASTEST
+from pfiflow.xdm.zipping import FASTEST
 
 __all__ = ["Leg", "measure_leg"]
 

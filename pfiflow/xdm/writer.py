@@ -1,19 +1,20 @@
-"""Write IHE_XDM.zip (ITI-32; CI-SIS volet "Échange"). The same input gives the same bytes, with the same zlib."""
+"""Write IHE_XDM.zip (ITI-32; CI-SIS volet "Échange"). The same input gives the same bytes, from the same compressor
+on the same kind of processor.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from attrs import evolve
 
 from pfiflow.xdm.pages import index_htm, readme_txt
-from pfiflow.xdm.values import FASTEST, Action, ActionSlot, Sender, Software
+from pfiflow.xdm.values import Action, ActionSlot, Sender, Software
+from pfiflow.xdm.zipping import FASTEST, write_zip
 from pfiflow.xds import ebrim
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
 
@@ -32,7 +33,6 @@ _EXTENSIONS: Final = {
 }
 _MOST_DOCUMENTS: Final = 99_999  # five digits of DOCnnnnn
 _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)  # of a zip time stamp
-_UNIX_FILE: Final = 0o100644 << 16
 
 
 def pack(
@@ -55,7 +55,7 @@ def pack(
         action: `C` when the documents replace earlier ones, `D` when they are to be deleted: the archive then holds
             the document that is to be deleted, for its id (volet "Transmission" 2.1, examples 2 and 3).
         action_slot: how the action is written.
-        level: zlib's, 0 (stored) to 9.
+        level: 0 (stored), 1 (ISA-L), 2 to 9 (zlib).
 
     Raises:
         Rejected: a value does not fit into ebRIM.
@@ -74,15 +74,7 @@ def pack(
         *((f"{_FOLDER}/{name}", document) for name, document in zip(names, documents, strict=True)),
     )
     stamp = _stamp(submission.submission_time)
-    method = ZIP_DEFLATED if level else ZIP_STORED
-    buffer = io.BytesIO()
-    with ZipFile(buffer, "w", allowZip64=False) as archive:
-        for name, data in members:
-            info = ZipInfo(name, stamp)
-            info.create_system = 3  # Unix, whatever the platform: the same bytes everywhere
-            info.external_attr = _UNIX_FILE
-            archive.writestr(info, data, method, level)
-    return buffer.getvalue()
+    return write_zip(members, stamp, level=level)
 
 
 def prepare(submission: SubmissionSet, *, action: Action = "", action_slot: ActionSlot | None = None) -> SubmissionSet:
