@@ -6,12 +6,11 @@ are looked through one by one, which thousands of messages bear and millions wou
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import anyio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from pfiflow.store.api import (
     ChannelStatus,
@@ -32,45 +31,18 @@ from pfiflow.store.api import (
     UnitOfWork,
 )
 from pfiflow.store.leases import Lease, Leases, Signals
+from pfiflow.store.memory_lanes import Lane, Lanes, Stored, oldest_due
 
 __all__ = ["MemoryStore"]
-
-
-@define(eq=False)
-class _Stored:
-    sequence: int
-    entry: Enqueue
-    digest: bytes
-    enqueued: float
-    due: float
-    state: State = "waiting"
-    attempts: int = 0
-    defects: int = 0
-    progress: dict[str, str] = field(factory=dict)
-    cause: str = ""
-    detail: str = ""
-    settled: float = 0.0
-
-    @property
-    def lane(self) -> tuple[str, str]:
-        return self.entry.channel, self.entry.key
-
-
-@define(eq=False)
-class _Lane:
-    """Waiting sequences, oldest first. `due` 0.0: the head was due already when it became the head."""
-
-    waiting: list[int] = field(factory=list)
-    due: float = 0.0
 
 
 class MemoryStore:
     """`Store` in the memory of this process. Keeps every promise of `pfiflow.store.api` but durability."""
 
     def __init__(self) -> None:
-        self._messages: dict[int, _Stored] = {}
+        self._messages: dict[int, Stored] = {}
         self._payloads: dict[bytes, bytes] = {}
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._lanes = Lanes(self._messages)
         self._held: dict[str, bool] = {}
         self._ledger: dict[tuple[str, str], tuple[LedgerEntry, int | None]] = {}
         self._records: dict[tuple[str, str], Record] = {}
@@ -134,13 +106,13 @@ class MemoryStore:
                 raise DuplicateKeyError(first)
             seen[place] = entry
 
-    def _waiting(self, sequence: int) -> _Stored:
+    def _waiting(self, sequence: int) -> Stored:
         stored = self._messages.get(sequence)
         if stored is None or stored.state != "waiting":
             raise StoreError(f"message {sequence} is not waiting: it cannot be settled")
         return stored
 
-    def _settle(self, stored: _Stored, settle: Done | Retry | Dead, at: float) -> None:
+    def _settle(self, stored: Stored, settle: Done | Retry | Dead, at: float) -> None:
         match settle:
             case Done():
                 stored.state, stored.settled, stored.cause, stored.detail = "done", at, "", ""
@@ -152,21 +124,7 @@ class MemoryStore:
                 stored.attempts += counted
                 stored.defects += defect
                 stored.progress |= headers
-        self._refresh(stored, at)
-
-    def _refresh(self, stored: _Stored, at: float) -> None:
-        """Bring the message's lane in line with its state."""
-        lane = self._lanes.setdefault(stored.lane, _Lane())
-        if stored.state == "waiting":
-            if stored.sequence not in lane.waiting:
-                insort(lane.waiting, stored.sequence)
-        elif stored.sequence in lane.waiting:
-            lane.waiting.remove(stored.sequence)
-        if not lane.waiting:
-            del self._lanes[stored.lane]
-            return
-        due = self._messages[lane.waiting[0]].due
-        lane.due = due if due > at else 0.0
+        self._lanes.refresh(stored, at)
 
     def _enqueue(self, entry: Enqueue, at: float) -> int:
         self._held.setdefault(entry.channel, False)
@@ -174,13 +132,9 @@ class MemoryStore:
         self._payloads.setdefault(digest, bytes(entry.payload))
         self._sequence += 1
         kept = evolve(entry, headers=dict(entry.headers), payload=b"")
-        stored = _Stored(self._sequence, kept, digest, at, entry.due)
+        stored = Stored(self._sequence, kept, digest, at, entry.due)
         self._messages[self._sequence] = stored
-        lane = self._lanes.get(stored.lane)
-        if lane is None:
-            self._refresh(stored, at)
-        else:
-            lane.waiting.append(stored.sequence)
+        self._lanes.append(stored, at)
         return self._sequence
 
     # -- claims --------------------------------------------------------------------------------------------------------
@@ -190,7 +144,7 @@ class MemoryStore:
         self._check()
         await anyio.lowlevel.checkpoint()
         while True:
-            head = self._choose(channel, now)
+            head = oldest_due(self._free_lanes(channel), now)
             if head is None:
                 self._signals.exhausted(channel, self._signals.generation(channel))
                 return None
@@ -199,19 +153,8 @@ class MemoryStore:
                 return Claim(channel, message.key, lease.token, message)
             self._set_aside(head, now)
 
-    def _free_lanes(self, channel: str) -> list[_Lane]:
-        leased = self._leases.keys(channel)
-        if self._held.get(channel, False):
-            return []
-        return [lane for (name, key), lane in self._lanes.items() if name == channel and key not in leased]
-
-    def _choose(self, channel: str, now: float) -> int | None:
-        lanes = self._free_lanes(channel)
-        ready = min((lane.waiting[0] for lane in lanes if lane.due == 0), default=None)
-        delayed = min(((lane.due, lane.waiting[0]) for lane in lanes if 0 < lane.due <= now), default=None)
-        if ready is None or delayed is None:
-            return delayed[1] if delayed is not None else ready
-        return min(ready, delayed[1])
+    def _free_lanes(self, channel: str) -> list[Lane]:
+        return [] if self._held.get(channel, False) else self._lanes.free(channel, self._leases.keys(channel))
 
     def _read(self, sequence: int) -> Message | None:
         stored = self._messages[sequence]
@@ -238,7 +181,7 @@ class MemoryStore:
         stored = self._messages[sequence]
         cause = "its payload is missing"
         stored.state, stored.settled, stored.cause = "dead", now, f"unreadable: {cause}"
-        self._refresh(stored, now)
+        self._lanes.refresh(stored, now)
         self._line += 1
         facts = {"sequence": str(sequence), "channel": stored.entry.channel, "cause": cause}
         self._journal.append(JournalEntry(now, stored.entry.exchange_id, "", "unreadable", facts, self._line))
@@ -250,7 +193,7 @@ class MemoryStore:
         if lease is None:
             raise StoreError(f"the lane of message {claim.message.sequence} is not held under this claim any more")
         while True:
-            lane = self._lanes.get((claim.channel, claim.key))
+            lane = self._lanes.of(claim.channel, claim.key)
             if lane is None or lane.due > now or self._held.get(claim.channel, False):
                 self._give_back(lease)
                 return None
@@ -312,13 +255,13 @@ class MemoryStore:
         found = []
         for name, held in sorted(self._held.items()):
             states = [stored.state for stored in self._messages.values() if stored.entry.channel == name]
-            heads = [lane.waiting[0] for (channel, _), lane in self._lanes.items() if channel == name]
+            heads = [lane.waiting[0] for lane in self._lanes.free(name, frozenset())]
             oldest = self._messages[min(heads)].enqueued if heads else None
             counts = (states.count("waiting"), states.count("dead"), states.count("done"))
             found.append(ChannelStatus(name, held, *counts, oldest))
         return found
 
-    def _summary(self, stored: _Stored) -> MessageSummary:
+    def _summary(self, stored: Stored) -> MessageSummary:
         entry = stored.entry
         return MessageSummary(
             stored.sequence,
@@ -377,7 +320,7 @@ class MemoryStore:
         ]
         return chosen[:limit]
 
-    def _finished(self, sequence: int, allowed: set[State], done: str) -> _Stored:
+    def _finished(self, sequence: int, allowed: set[State], done: str) -> Stored:
         stored = self._messages.get(sequence)
         if stored is None:
             raise StoreError(f"there is no message {sequence}")
@@ -395,7 +338,7 @@ class MemoryStore:
         stored.state, stored.due, stored.attempts, stored.defects = "waiting", now, 0, 0
         stored.cause = stored.detail = ""
         self._ledger = {place: kept for place, kept in self._ledger.items() if kept[1] != sequence}
-        self._refresh(stored, now)
+        self._lanes.refresh(stored, now)
         self._signals.wake(stored.entry.channel)
 
     async def discard(self, sequence: int, *, now: float) -> None:

@@ -1,7 +1,6 @@
 """The embedded store: one SQLite file in WAL mode, group commit, claims on a connection of their own.
 
-Threads: one writes (`writer.py`), one answers the workers' claims, one the operators' lists (`reader.py`), one
-checkpoints (`checkpoint.py`). The event loop only queues and wakes.
+The threads are in `running.py`; the event loop only queues and wakes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import anyio
-from attrs import define, frozen
 
 from pfiflow.store import claims, operations, purge
 from pfiflow.store.api import (
@@ -32,13 +30,12 @@ from pfiflow.store.api import (
     StoreFullError,
     UnitOfWork,
 )
-from pfiflow.store.checkpoint import Checkpointer
 from pfiflow.store.leases import Lease, Leases, Signals
 from pfiflow.store.lockfile import LockFile
-from pfiflow.store.reader import Reader
-from pfiflow.store.schema import MIGRATIONS, connect, create_file, migrate, translate
-from pfiflow.store.units import Applied, Numbers, UnitWriter
-from pfiflow.store.writer import Job, Writer
+from pfiflow.store.running import Running, Statistics
+from pfiflow.store.schema import MIGRATIONS, translate
+from pfiflow.store.units import Applied
+from pfiflow.store.writer import Job
 
 __all__ = ["Role", "SqliteStore", "Statistics"]
 
@@ -49,35 +46,8 @@ T = TypeVar("T")
 Role = Literal["engine", "operator"]
 
 
-@frozen
-class Statistics:
-    """What the store did since it was opened.
-
-    Attributes:
-        units: units of work and operators' changes asked for.
-        transactions: how many transactions (each one fsync) they took.
-        checkpoints: passes that copied the log into the database.
-    """
-
-    units: int
-    transactions: int
-    checkpoints: int
-
-
 class _LaneLostError(StoreError):
     """A lane whose head can neither be read nor set aside."""
-
-
-@define(eq=False)
-class _Running:
-    """What exists while the store is open."""
-
-    writer: Writer
-    units: UnitWriter
-    reader: Reader
-    lister: Reader
-    checkpointer: Checkpointer
-    connections: tuple[sqlite3.Connection, ...]
 
 
 class SqliteStore:
@@ -104,7 +74,7 @@ class SqliteStore:
         self._lock = LockFile(self.path)
         self._leases = Leases()
         self._signals = Signals()
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._last = Statistics(0, 0, 0)
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -117,55 +87,20 @@ class SqliteStore:
         """
         if self._running is not None:
             raise StoreError(f"store {self.path} is open already")
-        loop = asyncio.get_running_loop()
         if self.role == "engine":
             self._lock.acquire()
-        connections: list[sqlite3.Connection] = []
+        self._leases = Leases()
+        running = Running(self.path, self._migrations, self._busy_timeout, self._signals.wake_all)
         try:
-            numbers = await anyio.to_thread.run_sync(self._connect, connections)
+            await anyio.to_thread.run_sync(running.connect, self.role == "engine")
         except BaseException as error:
-            for connection in connections:
-                connection.close()
             self._lock.release()
             known = translate(error, self.path)
             if known is error:
                 raise
             raise known from error
-        self._start(connections, numbers, loop)
-
-    def _connect(self, connections: list[sqlite3.Connection]) -> Numbers:
-        if self.role == "engine":
-            try:
-                create_file(self.path)
-            except OSError as error:
-                raise StoreError(f"cannot create the store {self.path}: {error.strerror}") from error
-        elif not self.path.is_file():
-            raise StoreError(f"there is no store at {self.path}")
-        writing = connect(self.path, busy_timeout=self._busy_timeout)
-        connections.append(writing)
-        migrate(writing, self.path, upgrade=self.role == "engine", migrations=self._migrations)
-        connections.append(connect(self.path, busy_timeout=self._busy_timeout))
-        connections.extend(connect(self.path, busy_timeout=self._busy_timeout, query_only=True) for _ in range(2))
-        return Numbers.load(writing.cursor())
-
-    def _start(self, connections: list[sqlite3.Connection], numbers: Numbers, loop: asyncio.AbstractEventLoop) -> None:
-        writing, checkpointing, claiming, listing = connections
-        self._leases = Leases()
-        units = UnitWriter(numbers)
-        checkpointer = Checkpointer(checkpointing)
-        writer = Writer(
-            writing,
-            self.path,
-            loop,
-            on_foreign_change=self._signals.wake_all,
-            on_rollback=units.forget,
-            checkpointer=checkpointer,
-        )
-        reader = Reader(claiming, self.path, loop, "claims")
-        lister = Reader(listing, self.path, loop, "lists")
-        self._running = _Running(writer, units, reader, lister, checkpointer, tuple(connections))
-        for thread in (checkpointer, writer, reader, lister):
-            thread.start()
+        running.start(asyncio.get_running_loop())
+        self._running = running
 
     async def aclose(self) -> None:
         """Commit what is queued, answer what was asked, close. Again: does nothing."""
@@ -173,29 +108,21 @@ class SqliteStore:
         if running is None:
             return
         with anyio.CancelScope(shield=True):
-            for thread in (running.writer, running.reader, running.lister):
-                thread.close()
-                await thread.ended
-            await anyio.to_thread.run_sync(self._disconnect, running)
-            self._last = _counts(running)
-
-    def _disconnect(self, running: _Running) -> None:
-        running.checkpointer.close()
-        for connection in running.connections:  # the last one copies the log into the database
-            connection.close()
-        self._lock.release()
+            await running.stop()
+            self._lock.release()
+            self._last = running.statistics()
 
     def statistics(self) -> Statistics:
         """Counts since `open`; once closed, of the time that it was open."""
         running = self._running
-        return self._last if running is None else _counts(running)
+        return self._last if running is None else running.statistics()
 
-    def _open(self) -> _Running:
+    def _open(self) -> Running:
         if self._running is None:
             raise StoreError(f"store {self.path} is not open")
         return self._running
 
-    def _engine(self) -> _Running:
+    def _engine(self) -> Running:
         if self.role != "engine":
             raise StoreError("an operator's store neither commits nor claims: that is the engine's")
         return self._open()
@@ -445,7 +372,3 @@ class SqliteStore:
         while records := await self._change(partial(purge.purge_records, before=records_before)):
             total = purge.add(total, Purged(0, 0, 0, 0, 0, records))
         return total
-
-
-def _counts(running: _Running) -> Statistics:
-    return Statistics(running.writer.jobs, running.writer.transactions, running.checkpointer.passes)
