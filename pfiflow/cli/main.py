@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import lint, messages, run, send
+from pfiflow.cli import lint, messages, run, send, sim
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -62,6 +62,6 @@ def print_version() -> None:
     click.echo(f"pfiflow {version('pfiflow')}")
 
 
-_COMMANDS: tuple[Callable[..., Any], ...] = (run.run, lint.lint, lint.schema, send.send, messages.messages)
+_COMMANDS: tuple[Callable[..., Any], ...] = (run.run, lint.lint, lint.schema, send.send, messages.messages, sim.sim)
 for _command in _COMMANDS:
     main.add_command(_command)  # type: ignore[arg-type]

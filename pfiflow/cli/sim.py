@@ -1,0 +1,159 @@
+"""`pfiflow sim`: the other ends, on this machine, to try routes against. Not for real data."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from pfiflow.errors import ConfigError
+from pfiflow.flow.options import Address, parse_address
+
+if TYPE_CHECKING:
+    from pfiflow.endpoints.tls import TlsOptions
+
+__all__ = ["sim"]
+
+_DPI_ANSWERS = (
+    "AA", "AE", "AR", "CA", "CE", "CR", "silence", "wrong-id", "twice", "garbage", "cut", "close", "answer-close",
+)  # fmt: skip
+"""The words of `pfiflow.simulators.dpi.ANSWERS`, here so that `--help` imports no simulator."""
+
+
+class _Simulator(Protocol):
+    port: int
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class _ListenAddress(click.ParamType[Address]):
+    name = "host:port"
+
+    def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group()
+def sim() -> None:
+    """Simulators: a hospital's software, a mail server. Each runs until SIGINT or SIGTERM."""
+
+
+@sim.command("dpi")
+@click.option("--listen", type=_ListenAddress(), default="127.0.0.1:2576", show_default=True)
+@click.option("--answer", type=click.Choice(_DPI_ANSWERS), default="AA", show_default=True, help="What it answers.")
+@click.option("--times", default=0, show_default=True, help="So many messages are answered so, then AA; 0: all.")
+@click.option("--delay", default=0.0, show_default=True, help="Seconds before each answer.")
+@click.option("--error", default="207", show_default=True, help="ERR-3 of a refusal.")
+@click.option("--detail", default="", help="ERR-5 of a refusal with 207, such as 902.")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Keep each message there, as .hl7.")
+@click.option("--tls", type=click.Path(file_okay=False, path_type=Path), help="TLS; certificates are made in there.")
+def dpi(
+    listen: Address,
+    answer: str,
+    times: int,
+    delay: float,
+    error: str,
+    detail: str,
+    folder: Path | None,
+    tls: Path | None,
+) -> None:
+    """A hospital's software that takes receipts (ZAM) and documents (MDM) over MLLP, and checks them.
+
+    Prints a line a message: type, MSH-10, the message that a receipt is about, the answer, what is wrong with it.
+    """
+    from pfiflow.simulators.dpi import DpiSimulator, ReceivedMessage
+
+    options = None if tls is None else _certificates(tls, listen)
+    simulator = DpiSimulator(host=listen.host, port=listen.port, tls=options)
+    if answer != "AA" or delay:
+        assert answer in _DPI_ANSWERS
+        simulator.script(answer, times=times, delay=delay, error=error, detail=detail)  # type: ignore[arg-type]
+
+    def show(message: ReceivedMessage) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{len(simulator.received):05}.hl7").write_bytes(message.raw)
+        problems = " | ".join(map(str, message.problems))
+        click.echo(f"{message.type} {message.control_id} about {message.about or '-'}: {message.answer} {problems}")
+
+    simulator.on_message = show
+    _until_signal(simulator, "mllp" if tls is None else "mllps", listen)
+
+
+@sim.command("mail")
+@click.option("--listen", type=_ListenAddress(), default="127.0.0.1:2525", show_default=True)
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default="mails", show_default=True)
+@click.option(
+    "--tls", type=click.Path(file_okay=False, path_type=Path), help="STARTTLS; certificates are made in there."
+)
+@click.option("--login", default="", help="AUTH PLAIN with this login and an empty password is required.")
+@click.option(
+    "--refuse", multiple=True, metavar="ADDRESS=CODE", help="Answer this SMTP code to a recipient; repeatable."
+)
+def mail(listen: Address, folder: Path, tls: Path | None, login: str, refuse: tuple[str, ...]) -> None:
+    """An MSSanté operator's SMTP server: writes each mail as .eml into a folder.
+
+    With --tls, STARTTLS and a client certificate are required, and the settings to use with routes/outbound.yaml are
+    printed; without, it speaks in clear.
+    """
+    try:
+        from pfiflow.simulators.mail import MailSimulator
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from None
+
+    options = None if tls is None else _certificates(tls, listen)
+    logins = {login: ""} if login else None
+    simulator = MailSimulator(folder=folder, tls=options, logins=logins, host=listen.host, port=listen.port)
+    for rule in refuse:
+        address, equals, code = rule.rpartition("=")
+        if not equals or not code.isascii() or not code.isdigit() or not 400 <= int(code) <= 599:
+            raise click.BadParameter("expected ADDRESS=CODE, such as a@b.fr=550", param_hint="--refuse")
+        simulator.script("RCPT", f"{code} refused by the simulator", address=address)
+    _until_signal(simulator, "smtp", listen)
+    click.echo(f"{len(simulator.received)} mails in {folder}")
+
+
+def _until_signal(simulator: _Simulator, scheme: str, listen: Address) -> None:
+    """Start, wait for SIGINT or SIGTERM, stop."""
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    try:
+        simulator.start()
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
+    try:
+        address = Address(listen.host, simulator.port)
+        click.echo(f"listening on {scheme}://{address}")
+        done.wait()
+    finally:
+        simulator.stop()
+
+
+def _certificates(folder: Path, listen: Address) -> TlsOptions:
+    """An authority and two certificates, made in `folder`; prints the client's settings."""
+    from pfiflow.endpoints.tls import TlsOptions
+
+    try:
+        from pfiflow.simulators.certificates import Authority
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from None
+    authority = Authority(folder)
+    server, client = authority.issue("localhost", listen.host), authority.issue("client.localhost")
+    click.echo(f"PFI_TLS_CA={authority.certificate}")
+    click.echo(f"PFI_TLS_CERTIFICATE={client.certificate}")
+    click.echo(f"PFI_TLS_KEY={client.key}")
+    return TlsOptions(ca=(authority.certificate,), certificate=server.certificate, key=server.key)
+
+
+def _not_installed(error: ModuleNotFoundError) -> click.ClickException:
+    return click.ClickException(f"{error.name} is not installed; run `pip install 'pfiflow[simulators]'`")
