@@ -32,6 +32,7 @@ APPLICATION_ERRORS = MappingProxyType(
         "903": "INS non présent dans le document",
         "904": "L'INS transmis ne correspond pas exactement à celui stocké dans la base du consommateur",
         "905": "L’INS transmis n’est pas complet",
+        "906": "Erreur 'Autre'",
     }
 )
 """User-defined table of ERR-5, written `applicationErrorCondition`."""

@@ -69,7 +69,7 @@ class Answerer:
 
 
 def may_answer(mail: ReceivedMail, our_mailboxes: Collection[str]) -> str:
-    """ "" when an automatic answer to the sender may be sent, else the reason why not (RFC 3834 §2, RFC 8098 §2.1).
+    """Why no automatic answer may be sent to the sender; "" when one may (RFC 3834 §2, RFC 8098 §2.1).
 
     Holds for MDN and standard mail alike; `may_notify` adds what an MDN needs.
     """
@@ -90,7 +90,7 @@ def may_answer(mail: ReceivedMail, our_mailboxes: Collection[str]) -> str:
 
 
 def may_notify(mail: ReceivedMail, our_mailboxes: Collection[str]) -> str:
-    """ "" when an MDN may be sent automatically, else the reason why not. A standard mail may remain possible.
+    """Why no MDN may be sent automatically; "" when one may. A standard mail may remain possible.
 
     Only to the one address of Disposition-Notification-To, and only where it is the return path (RFC 8098 §2.1): a
     forward on the way breaks that, and a person would have to consent.
@@ -106,9 +106,7 @@ def may_notify(mail: ReceivedMail, our_mailboxes: Collection[str]) -> str:
         return "there is no Return-Path to compare Disposition-Notification-To with"
     if wanted != {mail.return_path.lower()}:
         return "Disposition-Notification-To differs from Return-Path"
-    return (
-        "Disposition-Notification-To is one of our own mailboxes" if wanted & {a.lower() for a in our_mailboxes} else ""
-    )
+    return ""
 
 
 def answer_id(mail: ReceivedMail, answerer: Answerer, purpose: str) -> str:

@@ -238,11 +238,12 @@ def _word(encoding: str, text: str) -> bytes | None:
 def _continued(pieces: list[tuple[bool, str]]) -> str:
     """RFC 2231 §3: pieces in order; those with `*` are percent-encoded, the first says the charset."""
     charset, data = "", bytearray()
-    for number, (encoded, content) in enumerate(pieces):
+    for number, (encoded, piece) in enumerate(pieces):
         if not encoded:
-            data += content.encode("utf-8", "replace")
+            data += piece.encode("utf-8", "replace")
             continue
-        if not number and content.count("'") >= 2:
-            charset, _, content = content.split("'", 2)
+        content = piece
+        if not number and piece.count("'") >= 2:
+            charset, _, content = piece.split("'", 2)
         data += unquote_to_bytes(content)
     return decode(bytes(data), charset)

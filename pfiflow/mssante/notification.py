@@ -1,6 +1,6 @@
 """Receipts: reads DSN (RFC 3461, 3464, 6522, 6533) and MDN (RFC 8098, and the volet LPS), writes MDN.
 
-What a receipt says is the sender's word alone: it counts only when one of its `Correlation.keys` is a mail that we sent.
+What a receipt says is the sender's word alone: it counts only when one of its `Correlation.keys` is a mail of ours.
 Nothing in these values shows a patient's address: diagnostics are masked.
 """
 

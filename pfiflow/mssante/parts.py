@@ -121,9 +121,8 @@ class _Budget:
     def spend(self, depth: int) -> None:
         self._left -= 1
         if self._left < 0 or depth > self.limits.depth:
-            what = (
-                f"nests deeper than {self.limits.depth}" if self._left >= 0 else f"has over {self.limits.parts} parts"
-            )
+            limits = self.limits
+            what = f"nests deeper than {limits.depth}" if self._left >= 0 else f"has over {limits.parts} parts"
             raise Rejected(Problem("207", f"the mail {what}: open it by hand", "MIME", rule="RFC 2046"))
 
 

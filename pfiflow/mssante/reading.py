@@ -164,7 +164,7 @@ def _first(value: str) -> str:
 
 
 def _return_path(value: str) -> str | None:
-    """ "" for `<>`. A path that is no mailbox is not the null path: it is as good as absent."""
+    """The address; "" for `<>`. A path that is no mailbox is not the null path: it is as good as absent."""
     return "" if value.strip() in {"<>", ""} else _first(value) or None
 
 

@@ -1,4 +1,4 @@
-"""The original mail, ready to be returned whole in another (`message/rfc822`): its own bytes wherever that is possible."""
+"""The original mail, ready to be returned whole in another (`message/rfc822`): its own bytes, if that is possible."""
 
 from __future__ import annotations
 
@@ -70,12 +70,6 @@ def _seven_bit(part: Part) -> list[bytes]:
             return [_ENCODING.sub(b"", head), *_seven_bit(part.enclosed())]
         except Rejected:
             return [head, body]
-    ended = (
-        head if head.endswith((b"\n\n", b"\n\r\n")) or head in {b"\n", b"\r\n"} else head.rstrip(b"\r\n") + b"\r\n\r\n"
-    )
-    fields = b"Content-Transfer-Encoding: base64\r\n" + _ENCODING.sub(b"", ended).lstrip(
-        b"\r\n" if not head.strip() else b""
-    )
-    if not head.strip():
-        fields += b"\r\n"
-    return [fields, mime.join(mime.base64_blocks(part.content()))]
+    fields = _ENCODING.sub(b"", head.rstrip(b"\r\n") + b"\r\n").lstrip(b"\r\n")
+    body = b"\r\n".join(mime.base64_blocks(part.content()))
+    return [b"Content-Transfer-Encoding: base64\r\n", fields, b"\r\n", body]
