@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -41,6 +42,12 @@ class _Group(click.Group):
         except PfiflowError as error:
             _print_error(str(error))
             sys.exit(1)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, OSError):
+            raise  # click's own ways to end, and a closed pipe, which it knows as well
+        except Exception as defect:  # noqa: BLE001 - its text may quote a document: the frames and the type say enough
+            frames = "".join(traceback.format_tb(defect.__traceback__))
+            _print_error(f"defect, please report it: {type(defect).__qualname__}\n{frames}")
+            sys.exit(70)
 
 
 def _print_error(text: str) -> None:

@@ -35,13 +35,14 @@ _console = Console(highlight=False, width=None if sys.stdout.isatty() else 200) 
     "--routes",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Route file that names the store, instead of --store.",
+    help="Route file that names the store, instead of --store; with the settings (environment) that `run` has.",
 )
 @click.pass_context
 def messages(context: click.Context, store_path: Path | None, routes: tuple[Path, ...]) -> None:
     """Look at a store and act on its messages, while an engine runs on it or not."""
     if store_path is None:
-        path = load(routes, Registry.installed(), placeholders="keep").store.path if routes else Path("pfiflow.db")
+        # Filled in as for `run`: a guess could be another service's store.
+        path = load(routes, Registry.installed()).store.path if routes else Path("pfiflow.db")
     else:
         path = store_path
     if not path.exists():

@@ -56,14 +56,18 @@ def send(
 
 def _target(target: str, ca: Path | None, cert: Path | None, key: Path | None) -> tuple[Address, ssl.SSLContext | None]:
     parts = urlsplit(target)
-    if parts.scheme not in {"mllp", "mllps"} or not parts.hostname or not parts.port:
+    try:
+        port = parts.port
+    except ValueError:  # no number, or none that a port can have
+        port = None
+    if parts.scheme not in {"mllp", "mllps"} or not parts.hostname or not port:
         raise click.BadParameter("expected mllp://host:port or mllps://host:port", param_hint="--to")
     context = None
     if parts.scheme == "mllps":
         if ca is None:
             raise click.BadParameter("mllps:// needs --ca", param_hint="--to")
         context = TlsOptions(ca=(ca,), certificate=cert, key=key).client_context()
-    return Address(parts.hostname, parts.port), context
+    return Address(parts.hostname, port), context
 
 
 async def _send_all(client: MllpClient, files: tuple[Path, ...], new_control_id: bool) -> bool:
@@ -87,7 +91,10 @@ async def _send_all(client: MllpClient, files: tuple[Path, ...], new_control_id:
 
 def _read(path: Path, *, new_control_id: bool) -> er7.Message:
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\r").replace(b"\n", b"\r")
-    message = er7.parse(data)
+    try:
+        message = er7.parse(data)
+    except ProtocolError as error:
+        raise ProtocolError(f"{path}: {error}") from error
     if not new_control_id:
         return message
     header, _, rest = data.partition(b"\r")
