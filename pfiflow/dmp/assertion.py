@@ -273,9 +273,13 @@ def _without_signature(root: etree._Element) -> etree._Element:
 
 
 def _canonical(element: etree._Element, prefixes: list[str]) -> bytes:
-    return etree.tostring(
-        element, method="c14n", exclusive=True, with_comments=False, with_tail=False, inclusive_ns_prefixes=prefixes
-    )
+    try:
+        return etree.tostring(
+            element, method="c14n", exclusive=True, with_comments=False, with_tail=False, inclusive_ns_prefixes=prefixes
+        )
+    except etree.C14NError:
+        pass
+    raise _refused("the assertion has no canonical form (a namespace that is no absolute URI)", "Assertion")
 
 
 def _prefixes(transform: etree._Element) -> list[str]:

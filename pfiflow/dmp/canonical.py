@@ -11,6 +11,7 @@ from lxml import etree
 
 from pfiflow.cda import xml
 from pfiflow.dmp.signing import Algorithm
+from pfiflow.errors import Problem, Rejected
 
 __all__ = ["canonical_digest"]
 
@@ -26,7 +27,7 @@ def canonical_digest(document: bytes, algorithm: Algorithm) -> str:
     little more than its SHA-1.
 
     Raises:
-        Rejected: the document is no acceptable XML (`pfiflow.cda.xml.parse`).
+        Rejected: the document is no acceptable XML (`pfiflow.cda.xml.parse`), or has no canonical form.
     """
     runs = [] if document[:2] in {b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<"} else list(_verbatim(document))
     if not runs:
@@ -76,7 +77,12 @@ def _plain(document: bytes, start: int, end: int) -> bool:
 
 def _canonical(document: bytes) -> bytes:
     tree = xml.parse(document, keep_comments=True).getroottree()
-    return etree.tostring(tree, method="c14n", with_comments=True)
+    try:
+        return etree.tostring(tree, method="c14n", with_comments=True)
+    except etree.C14NError:
+        pass
+    message = "the document has no canonical form: a namespace name in it is no absolute URI"
+    raise Rejected(Problem("102", message, rule="Canonical XML 1.0 §1.3"))
 
 
 def _interleaved(document: bytes, pieces: list[bytes], runs: list[tuple[int, int]]) -> Iterator[bytes | memoryview]:
