@@ -1,0 +1,283 @@
+"""A DMP on loopback for tests and the demo: HTTPS with mutual TLS, ITI-41, ITI-57 and ITI-18, and no yes-man.
+
+It checks what it gets (`dmp_service`), keeps a registry that a test can ask (`dmp_registry`), and can be told to
+misbehave (`script`). HTTP is h11's; the rest of the server is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from attrs import define, frozen
+from cryptography import x509
+
+from pfiflow.simulators.certificates import Authority, Credentials
+from pfiflow.simulators.dmp_answers import Reply, Transaction
+from pfiflow.simulators.dmp_http import Connection
+from pfiflow.simulators.dmp_registry import Registry
+from pfiflow.simulators.dmp_service import BASE, Incoming, Processed, Service, Settings
+from pfiflow.simulators.documents import ORGANIZATION
+
+__all__ = ["DmpSimulator", "Stage"]
+
+Stage = Literal["CONNECT", "HEADERS", "BODY", "RECEIVED", "PROCESSED", "RESPONSE"]
+"""Where a rule applies, in the order of an exchange.
+
+`CONNECT`: a TCP connection is there, TLS is not. `HEADERS`: the request's head is read, its body is not. `BODY`: half
+of the body is read. `RECEIVED`: it is read whole, and nothing done about it. `PROCESSED`: it is carried out, and
+nothing answered. `RESPONSE`: half of the answer is sent.
+"""
+
+_SUITES: Final = (
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES256-SHA384",
+)
+"""PDT-INF-579: what the DMP takes from software of professionals, over TLS 1.2 alone."""
+
+
+@define
+class Rule:
+    """One instruction of `DmpSimulator.script`."""
+
+    stage: Stage
+    reply: Reply | None
+    cut: bool
+    delay: float
+    transaction: Transaction
+    patient: str
+    times: int
+
+
+@frozen
+class Received:
+    """One request that was read whole, and what the service made of it; `processed` is None when a rule kept it out."""
+
+    path: str
+    length: int
+    client: str  # OU of the client certificate's subject
+    processed: Processed | None
+
+
+class DmpSimulator:
+    """The server; a context manager, or `start()` and `stop()`. `stop()` then `start()` keeps port and registry.
+
+    Attributes:
+        port: the port that it listens on, once started.
+        authority: issued everything here; a test issues further certificates from it.
+        client: certificate and key of a client that is let in (ORG_AUTH_CLI).
+        seal: certificate and key that sign VIHF and submissions (ORG_SIGN).
+        server: the server's certificate; another one holds from the next connection on.
+        registry: what the DMP holds.
+        service: what it does with a request; its `settings` may be replaced.
+        requests: the requests read, oldest first.
+        counts: how often each stage was reached, and `REFUSED` how many TLS handshakes failed.
+        errors: what went wrong inside the simulator itself, for tests to assert empty.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        structure: str = ORGANIZATION,
+        settings: Settings = Settings(),
+        registry: Registry | None = None,
+        authority: Authority | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        size_limit: int = 60_000_000,
+    ) -> None:
+        """Settings of the server.
+
+        Args:
+            folder: where certificates and keys are made.
+            structure: national identifier of the structure that `client` and `seal` are issued to.
+            settings: what is not known of the real service.
+            registry: one to go on with; a new one by default.
+            authority: one to go on with; a new one by default.
+            host: a loopback address.
+            port: 0 takes a free one.
+            size_limit: bytes of a request; a longer one is answered 413.
+        """
+        self.port = port
+        self.registry = registry or Registry()
+        self.authority = authority or Authority(folder, "dmp-ca")
+        self.server = self.authority.issue("localhost", host)
+        self.client = self.authority.issue_seal(structure, signs=False)
+        self.seal = self.authority.issue_seal(structure)
+        authorities = x509.load_pem_x509_certificates(self.authority.certificate.read_bytes())
+        self.service = Service(self.registry, authorities, settings)
+        self.size_limit = size_limit
+        self.requests: list[Received] = []
+        self.counts: Counter[str] = Counter()
+        self.errors: list[str] = []
+        self._host = host
+        self._context: tuple[Credentials, ssl.SSLContext] | None = None
+        self._rules: list[Rule] = []
+        self._rules_lock = threading.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL: `<url>/repository` takes ITI-41, `<url>/registry` ITI-57 and ITI-18."""
+        return f"https://localhost:{self.port}{BASE}"
+
+    def script(
+        self,
+        stage: Stage,
+        reply: Reply | None = None,
+        *,
+        cut: bool = False,
+        delay: float = 0,
+        transaction: Transaction = "",
+        patient: str = "",
+        times: int = 0,
+    ) -> None:
+        """Add a rule; at each stage, the first one that fits applies.
+
+        Args:
+            stage: where it applies.
+            reply: at RECEIVED, instead of carrying the request out; at PROCESSED, instead of the true answer
+                (`pfiflow.simulators.dmp_answers`).
+            cut: cut the connection there.
+            delay: seconds to wait there first.
+            transaction: only for this one; from HEADERS on.
+            patient: only for this patient (CX); from PROCESSED on, where a request has been understood.
+            times: how often it applies; 0 is always.
+        """
+        with self._rules_lock:
+            self._rules.append(Rule(stage, reply, cut, delay, transaction, patient, times))
+
+    def clear_script(self) -> None:
+        """Forget every rule."""
+        with self._rules_lock:
+            self._rules.clear()
+
+    def start(self) -> None:
+        """Listen; returns when connections are accepted."""
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="dmp-simulator", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            self._thread = None
+            raise self._failure
+
+    def stop(self) -> None:
+        """Cut every connection and close the listener; returns when the thread has ended."""
+        if self._thread is None or self._loop is None or self._stopped is None:
+            return
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+        self._thread = None
+
+    def drop_connections(self) -> None:
+        """Cut every connection, and go on listening."""
+
+        def drop() -> None:
+            for task in self._tasks:
+                task.cancel()
+
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(drop)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- for the connections ------------------------------------------------------------------------------------------
+
+    def rule(self, stage: Stage, transaction: Transaction = "", patient: str = "") -> Rule | None:
+        """Count the stage; the first rule that fits it, used up by one."""
+        with self._rules_lock:
+            self.counts[stage] += 1
+            for rule in self._rules:
+                if rule.stage == stage and rule.transaction in {"", transaction} and rule.patient in {"", patient}:
+                    if rule.times == 1:
+                        self._rules.remove(rule)
+                    elif rule.times:
+                        rule.times -= 1
+                    return rule
+        return None
+
+    def process(self, request: Incoming, client: str, *, carry_out: bool) -> Processed | None:
+        """Carry out a request, unless a rule keeps it out, and keep what became of it."""
+        processed = self.service.process(request, now=datetime.now(UTC)) if carry_out else None
+        self.requests.append(Received(request.path, len(request.body), client, processed))
+        return processed
+
+    def context(self) -> ssl.SSLContext:
+        """TLS as the DMP has it, with the certificate of now. An expired or foreign one is not refused here."""
+        if self._context is not None and self._context[0] == self.server:
+            return self._context[1]
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(":".join((*_SUITES, "@SECLEVEL=2")))
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(self.authority.certificate)
+        context.load_cert_chain(self.server.certificate, self.server.key)
+        self._context = (self.server, context)
+        return context
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self, ready: threading.Event) -> None:
+        self._failure = None
+        try:
+            asyncio.run(self._serve(ready))
+        except BaseException as error:  # noqa: BLE001 -- handed to start(), in the thread that can raise it
+            self._failure = error
+        finally:
+            ready.set()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self.errors.append(str(context.get("exception") or context)))
+        self._stopped = asyncio.Event()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = loop.create_task(self._connection(reader, writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        listener = await asyncio.start_server(connected, self._host, self.port, limit=1 << 20)
+        self.port = listener.sockets[0].getsockname()[1]
+        ready.set()
+        await self._stopped.wait()
+        listener.close()
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+        await listener.wait_closed()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await Connection(self, reader, writer).run()
+        except (ConnectionError, ssl.SSLError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # the peer's doing, or ours on request
+        except Exception as error:  # noqa: BLE001 -- a defect here: told to the test, not to the peer
+            self.errors.append(f"{type(error).__name__}: {error}")
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(Exception):
+                await writer.wait_closed()

@@ -1,0 +1,213 @@
+"""The registry of the DMP simulator: patients, documents, their versions and statuses, for a test to ask.
+
+Thread-safe: the server changes it in its thread, a test reads it in another. What is handed out is frozen.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+from uuid import uuid4
+
+from attrs import evolve, field, frozen
+
+from pfiflow.dmp import xades
+from pfiflow.dmp.gates import institutions
+from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
+
+__all__ = ["RPLC", "Entry", "PatientState", "Registry", "Status"]
+
+Status = Literal["Approved", "Deprecated", "Deleted"]
+PatientState = Literal["open", "closed", "unknown"]
+
+RPLC: Final = "urn:ihe:iti:2007:AssociationType:RPLC"
+
+
+@frozen
+class Entry:
+    """One document entry as the registry keeps it.
+
+    Attributes:
+        entry_uuid: given by the registry: only ITI-18 tells it.
+        status: its availabilityStatus, by its last part.
+        metadata: as submitted, with the registry's entryUUID.
+        submission: uniqueId of the submission set that brought it.
+        replaces: entryUUID of the version before; "" for a first one.
+        replaced_by: entryUUID of the version after; "" for the last one.
+        document: its bytes; b"" when the registry does not keep them.
+    """
+
+    entry_uuid: str
+    status: Status
+    metadata: DocumentEntry = field(repr=False)
+    submission: str
+    replaces: str = ""
+    replaced_by: str = ""
+    document: bytes = field(default=b"", repr=False)
+
+    @property
+    def unique_id(self) -> str:
+        """The document's uniqueId."""
+        return self.metadata.unique_id
+
+    @property
+    def patient_id(self) -> str:
+        """The patient, as CX."""
+        return self.metadata.patient_id
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The structures whose document it is: those of its authors."""
+        return institutions(self.metadata)
+
+    @property
+    def is_signature(self) -> bool:
+        """Whether it is the XAdES signature of a submission, not a document of the patient."""
+        return self.metadata.type_code.code == xades.TYPE.code
+
+
+class Registry:
+    """What the simulated DMP holds.
+
+    Attributes:
+        unlisted: the state of a patient nobody has spoken of.
+    """
+
+    def __init__(
+        self, *, journal: Path | None = None, unlisted: PatientState = "open", keep_documents: bool = True
+    ) -> None:
+        """An empty registry.
+
+        Args:
+            journal: a file that gets one JSON line at each change of an entry.
+            unlisted: the state of a patient nobody has spoken of.
+            keep_documents: keep the bytes of documents, not only their hash.
+        """
+        self.unlisted: PatientState = unlisted
+        self._journal = journal
+        self._keep = keep_documents
+        self._lock = threading.Lock()
+        self._patients: dict[str, PatientState] = {}
+        self._entries: dict[str, Entry] = {}
+        self._submissions: dict[str, None] = {}
+
+    # -- what a test asks ---------------------------------------------------------------------------------------------
+
+    def entries(self, *, patient: str = "", unique_id: str = "", status: Status | None = None) -> tuple[Entry, ...]:
+        """The documents of patients, oldest first, without signatures; those that fit what is given."""
+        return tuple(
+            entry
+            for entry in self._all()
+            if not entry.is_signature
+            and patient in {"", entry.patient_id}
+            and unique_id in {"", entry.unique_id}
+            and status in {None, entry.status}
+        )
+
+    def signatures(self) -> tuple[Entry, ...]:
+        """The signature documents, oldest first."""
+        return tuple(entry for entry in self._all() if entry.is_signature)
+
+    def entry(self, entry_uuid: str) -> Entry | None:
+        """The entry with this entryUUID, of any status."""
+        with self._lock:
+            return self._entries.get(entry_uuid)
+
+    @property
+    def submissions(self) -> tuple[str, ...]:
+        """The uniqueIds of the submission sets registered, oldest first."""
+        with self._lock:
+            return tuple(self._submissions)
+
+    def state(self, patient: str) -> PatientState:
+        """Whether the patient (CX) has a DMP, and an open one."""
+        with self._lock:
+            return self._patients.get(patient, self.unlisted)
+
+    # -- what a test says ---------------------------------------------------------------------------------------------
+
+    def open(self, patient: str) -> None:
+        """The patient has an open DMP."""
+        self._set_state(patient, "open")
+
+    def close(self, patient: str) -> None:
+        """The patient's DMP is closed: everything about it is answered `DMPClosed`."""
+        self._set_state(patient, "closed")
+
+    def forget(self, patient: str) -> None:
+        """The patient has no DMP: everything about it is answered `XDSUnknownPatientId`."""
+        self._set_state(patient, "unknown")
+
+    def _set_state(self, patient: str, state: PatientState) -> None:
+        with self._lock:
+            self._patients[patient] = state
+
+    # -- what the server does -----------------------------------------------------------------------------------------
+
+    def register(self, submission: SubmissionSet, documents: Sequence[bytes | memoryview]) -> tuple[Entry, ...]:
+        """Take a submission that every check has passed; what it replaces becomes Deprecated.
+
+        Args:
+            submission: its entries with the ids of the request; the registry gives each an entryUUID of its own.
+            documents: the bytes of each entry, in their order.
+        """
+        targets = {each.source: each.target for each in submission.associations if each.type == RPLC}
+        with self._lock:
+            self._submissions[submission.unique_id] = None
+            added = []
+            for metadata, document in zip(submission.entries, documents, strict=True):
+                replaced = targets.get(metadata.entry_uuid, "")
+                identifier = f"urn:uuid:{uuid4()}"
+                entry = Entry(
+                    entry_uuid=identifier,
+                    status="Approved",
+                    metadata=evolve(metadata, entry_uuid=identifier, logical_id=identifier, version="1"),
+                    submission=submission.unique_id,
+                    replaces=replaced,
+                    document=bytes(document) if self._keep else b"",
+                )
+                self._entries[identifier] = entry
+                added.append(entry)
+                if replaced:
+                    self._change(replaced, evolve(self._entries[replaced], status="Deprecated", replaced_by=identifier))
+                self._write("registered", entry)
+            return tuple(added)
+
+    def delete(self, entry_uuids: Iterable[str], submission: str) -> None:
+        """Mark entries as Deleted, by the submission set with this uniqueId."""
+        with self._lock:
+            self._submissions[submission] = None
+            for identifier in entry_uuids:
+                self._change(identifier, evolve(self._entries[identifier], status="Deleted"))
+
+    def _all(self) -> tuple[Entry, ...]:
+        with self._lock:
+            return tuple(self._entries.values())
+
+    def _change(self, identifier: str, entry: Entry) -> None:
+        self._entries[identifier] = entry
+        self._write(entry.status.lower(), entry)
+
+    def _write(self, change: str, entry: Entry) -> None:
+        if self._journal is None:
+            return
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "change": change,
+            "entryUUID": entry.entry_uuid,
+            "uniqueId": entry.unique_id,
+            "status": entry.status,
+            "patientId": entry.patient_id,
+            "typeCode": entry.metadata.type_code.code,
+            "hash": entry.metadata.hash,
+            "size": entry.metadata.size,
+            "submissionSet": entry.submission,
+            "replaces": entry.replaces,
+            "replacedBy": entry.replaced_by,
+        }
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
