@@ -21,7 +21,7 @@ from pfiflow.terminology import Terminology
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
 from pfiflow.xds.times import utc
 
-__all__ = ["GateOptions", "authoring_structure", "check", "check_authorship", "institutions"]
+__all__ = ["GateOptions", "authoring_structure", "check", "check_authorship", "institutions", "is_minor"]
 
 _CUMULATION: Final = "DMP parameter cumul-invisible_patient-masque_ps"
 _AUTHORSHIP: Final = "EX_2.1-1140"
@@ -167,15 +167,15 @@ def _confidentiality(
         yield Problem("207", message, "OBX (MetaDMPMSS)", rule=_CUMULATION)
     if vihf.secret_connection and "INVISIBLE_REPRESENTANTS_LEGAUX" not in codes:
         message = (
-            "a minor's secret connection is for documents that legal representatives do not see: "
+            "a secret connection is for a minor's documents that legal representatives do not see: "
             "set INVISIBLE_REP_LEGAUX too, or drop CONNEXION_SECRETE"
         )
         # The official messages ask for one for an adult, without that code: pointless, but nobody is told a secret.
-        severity: Severity = "error" if _is_minor(entry, today) else "warning"
+        severity: Severity = "error" if is_minor(entry, today) else "warning"
         yield Problem("207", message, "OBX (MetaDMPMSS)", severity, rule="EX_0.1-1100")
 
 
-def _is_minor(entry: DocumentEntry, today: str) -> bool:
+def is_minor(entry: DocumentEntry, today: str) -> bool:
     """Under 18 at `today` (yyyymmdd); an unknown birth date counts as a minor's."""
     born = next((line.removeprefix("PID-7|") for line in entry.source_patient_info if line.startswith("PID-7|")), "")
     return not (len(born) >= 8 and born[:8].isdecimal()) or int(today) - int(born[:8]) < 18_00_00

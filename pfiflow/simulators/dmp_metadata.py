@@ -13,7 +13,7 @@ from lxml import etree
 
 from pfiflow.cda.values import INS_ROOTS, INS_TEST_ROOTS
 from pfiflow.dmp import xades
-from pfiflow.dmp.gates import institutions
+from pfiflow.dmp.gates import institutions, is_minor
 from pfiflow.dmp.vihf import Vihf
 from pfiflow.simulators.dmp_answers import XdsError
 from pfiflow.simulators.dmp_registry import RPLC
@@ -237,8 +237,9 @@ def _document(metadata: Metadata, entry: DocumentEntry, where: str) -> Iterator[
     if not metadata.hidden_from_all and {"MASQUE_PS", "INVISIBLE_PATIENT"} <= codes:
         message = "MASQUE_PS and INVISIBLE_PATIENT together are not allowed by the DMP's parameters"
         yield error("cumul-invisible_patient-masque_ps", message, f"{where}.confidentialityCode")
-    if metadata.vihf.secret_connection and "INVISIBLE_REPRESENTANTS_LEGAUX" not in codes:
-        message = "a secret connection submits only what legal representatives do not see"
+    told = "INVISIBLE_REPRESENTANTS_LEGAUX" not in codes and is_minor(entry, utc(metadata.now)[:8])
+    if metadata.vihf.secret_connection and told:
+        message = "a minor's secret connection submits only what legal representatives do not see"
         yield error("EX_0.1-1100", message, f"{where}.confidentialityCode")
 
 
