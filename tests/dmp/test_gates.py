@@ -7,7 +7,7 @@ from attrs import evolve
 
 from pfiflow.cda.values import Author as CdaAuthor
 from pfiflow.cda.values import ClinicalDocument, Identifier
-from pfiflow.dmp.gates import GateOptions, authoring_structure, check, institutions
+from pfiflow.dmp.gates import GateOptions, authoring_structure, check, check_authorship, institutions
 from pfiflow.dmp.vihf import Vihf
 from pfiflow.errors import Problem
 from pfiflow.xds.metadata import CodedValue, SubmissionSet
@@ -111,10 +111,26 @@ def test_hidden_from_all() -> None:
     assert problems(entries("MASQUE_PS")) == problems(entries("INVISIBLE_PATIENT", "INVISIBLE_REP_LEGAUX")) == ()
 
 
-def test_a_secret_connection_hides_from_representatives() -> None:
+def born(date: str) -> ClinicalDocument:
+    return evolve(DOCUMENT, patient=evolve(DOCUMENT.patient, birth_time=date))
+
+
+@pytest.mark.parametrize(
+    ("date", "severity"),
+    [("20080103", "error"), ("20080102", "warning"), ("", "error"), ("2008", "error"), ("19790328", "warning")],
+)
+def test_a_secret_connection_hides_a_minor_from_representatives(date: str, severity: str) -> None:
     secret = evolve(VIHF, secret_connection=True)
-    assert [each.rule for each in problems(vihf=secret)] == ["EX_0.1-1100"]
-    assert problems(entries("INVISIBLE_REP_LEGAUX"), secret) == ()
+    (problem,) = problems(entries(document=born(date)), secret)
+    assert (problem.rule, problem.severity) == ("EX_0.1-1100", severity)
+    assert problems(entries("INVISIBLE_REP_LEGAUX", document=born(date)), secret) == ()
+
+
+def test_authorship_of_a_deletion() -> None:
+    entry = entries().entries[0]
+    assert check_authorship(entry, VIHF) == ()
+    (problem,) = check_authorship(entry, evolve(VIHF, structure="1300017985"))
+    assert problem.rule == "EX_2.1-1140"
 
 
 def test_an_unknown_confidentiality() -> None:
