@@ -99,7 +99,14 @@ class Leases:
 class _Signal:
     generation: int = 1
     exhausted: int = 0
-    waiters: set[asyncio.Future[None]] = field(factory=set)
+    waiters: dict[asyncio.Future[None], None] = field(factory=dict)  # in order of arrival
+
+    def rouse(self, count: int) -> None:
+        """Wake that many of those who wait."""
+        for waiter in list(itertools.islice(self.waiters, count)):
+            del self.waiters[waiter]
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Signals:
@@ -124,18 +131,16 @@ class Signals:
         signal = self._of(channel)
         signal.exhausted = max(signal.exhausted, generation)
 
-    def wake(self, channel: str) -> None:
-        """Something may have become claimable."""
+    def wake(self, channel: str, count: int = 1) -> None:
+        """That many lanes more may have become claimable: as many workers look, the others sleep on."""
         signal = self._of(channel)
         signal.generation += 1
-        for waiter in signal.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        signal.rouse(count)
 
     def wake_all(self) -> None:
         """Something may have become claimable anywhere."""
-        for channel in self._signals:
-            self.wake(channel)
+        for channel, signal in self._signals.items():
+            self.wake(channel, len(signal.waiters))
 
     async def wait(self, channel: str, timeout: float) -> None:
         """Return at the next wake-up since the last claim that found nothing, or after `timeout` seconds."""
@@ -144,9 +149,13 @@ class Signals:
             await anyio.lowlevel.checkpoint()
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        signal.waiters.add(waiter)
+        signal.waiters[waiter] = None
         try:
             with anyio.move_on_after(timeout):
                 await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                signal.rouse(1)  # this wake-up is for another worker now
+            raise
         finally:
-            signal.waiters.discard(waiter)
+            signal.waiters.pop(waiter, None)

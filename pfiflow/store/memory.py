@@ -6,6 +6,7 @@ are looked through one by one, which thousands of messages bear and millions wou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
@@ -89,8 +90,8 @@ class MemoryStore:
             self._journal.append(evolve(line, facts=dict(line.facts), line=self._line))
         for record in unit.records:
             self._records[record.kind, record.key] = evolve(record, facts=dict(record.facts))
-        for channel in {entry.channel for entry in unit.enqueue}:
-            self._signals.wake(channel)
+        for channel, count in Counter(entry.channel for entry in unit.enqueue).items():
+            self._signals.wake(channel, count)
         if settled is not None and self._leases.of_head(settled.sequence) is None:
             self._signals.wake(settled.entry.channel)
         await anyio.lowlevel.checkpoint()
@@ -353,7 +354,7 @@ class MemoryStore:
         if channel not in self._held:
             raise StoreError(f"no channel is called {channel!r}; known: {', '.join(sorted(self._held)) or 'none'}")
         self._held[channel] = hold
-        self._signals.wake(channel)
+        self._signals.wake_all()
 
     async def purge(
         self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float

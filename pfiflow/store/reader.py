@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pfiflow.store.api import StoreError
 from pfiflow.store.schema import translate
 
 __all__ = ["Reader"]
@@ -28,6 +29,7 @@ class Reader:
         self._connection = connection
         self._path = path
         self._loop = loop
+        self._closed = False
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"pfiflow-store-{name}", daemon=True)
         self.ended: asyncio.Future[None] = loop.create_future()
@@ -38,6 +40,8 @@ class Reader:
 
     async def ask(self, query: Callable[[sqlite3.Connection], T], *, unclaimed: Callable[[T], None] | None = None) -> T:
         """The query's answer. `unclaimed` gets the answer when the caller was cancelled before it came."""
+        if self._closed:
+            raise StoreError(f"store {self._path} is not open")
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((query, future, unclaimed))
         try:
@@ -49,6 +53,7 @@ class Reader:
 
     def close(self) -> None:
         """Answer what was asked, then end: `ended` tells when."""
+        self._closed = True
         self._queue.put(None)
 
     def _run(self) -> None:

@@ -156,8 +156,8 @@ class SqliteStore:
         if lease is not None:
             lease.settling -= 1
         if error is None and applied is not None:
-            for channel in applied.channels:
-                self._signals.wake(channel)
+            for channel, count in applied.channels.items():
+                self._signals.wake(channel, count)
             settled = applied.settled
             if settled is not None:
                 if lease is None:  # settled without a claim: whoever waits may find the lane's next
@@ -350,7 +350,7 @@ class SqliteStore:
     async def set_hold(self, channel: str, *, hold: bool) -> None:
         """See `Store.set_hold`."""
         await self._change(lambda cursor: operations.set_hold(cursor, channel, hold=hold))
-        self._signals.wake(channel)
+        self._signals.wake_all()
 
     async def purge(
         self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
@@ -48,7 +49,7 @@ class Applied:
     """What a unit of work did."""
 
     sequences: tuple[int, ...] = ()
-    channels: frozenset[str] = frozenset()
+    channels: Mapping[str, int] = field(factory=dict)  # how many messages came into each
     settled: Settled | None = None
 
 
@@ -128,8 +129,7 @@ class UnitWriter:
         if unit.records:
             rows = [(r.kind, r.key, r.at, r.exchange_id, _text(r.facts)) for r in unit.records]
             cursor.executemany(_REMEMBER, rows)
-        touched = frozenset([entry.channel for entry in unit.enqueue])
-        return Applied(sequences, touched, settled)
+        return Applied(sequences, Counter([entry.channel for entry in unit.enqueue]), settled)
 
     def _admit(self, cursor: sqlite3.Cursor, unit: UnitOfWork) -> Settled | None:
         """The parts that can be refused."""

@@ -73,7 +73,8 @@ class Writer:
         self._checkpointer = checkpointer
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._pending: Job | None = None
-        self._closing = False
+        self._closing = False  # the thread has met the end of the queue
+        self._closed = False  # no job is taken any more
         self._thread = threading.Thread(target=self._run, name="pfiflow-store-writer", daemon=True)
         self.ended: asyncio.Future[None] = loop.create_future()
 
@@ -82,11 +83,14 @@ class Writer:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Event loop only."""
+        """Queue a job. Event loop only. Raises StoreError once the writer is closing."""
+        if self._closed:
+            raise StoreError(f"store {self._path} is not open")
         self._queue.put(job)
 
     def close(self) -> None:
         """Finish what is queued, then end: `ended` tells when."""
+        self._closed = True
         self._queue.put(None)
 
     # -- the thread --------------------------------------------------------------------------------------------------
@@ -96,11 +100,8 @@ class Writer:
         looked = time.monotonic()
         while batch := self._take():
             if batch[0] is not None:
-                jobs = [job for job in batch if job is not None]
-                self._commit(jobs)
-                self._post(self._resolve, jobs)
-                with suppress(sqlite3.Error):  # the next batch tries again, and a commit that fails will say why
-                    self._checkpointer.after_batch(self._cursor, len(jobs), sum([job.size for job in jobs]))
+                self._write([job for job in batch if job is not None])
+                batch.clear()  # large payloads do not wait here for the next one
             else:
                 self._checkpointer.idle()
             if (now := time.monotonic()) - looked >= _POLL:
@@ -109,6 +110,12 @@ class Writer:
                     version = current
                     self._post(self._on_foreign_change)
         self._post(self._end)
+
+    def _write(self, jobs: list[Job]) -> None:
+        self._commit(jobs)
+        self._post(self._resolve, jobs)
+        with suppress(sqlite3.Error):  # the next batch tries again, and a commit that fails will say why
+            self._checkpointer.after_batch(self._cursor, len(jobs), sum([job.size for job in jobs]))
 
     def _take(self) -> list[Job | None]:
         """The next batch; [None] when it is time to look around, nothing when the writer ends."""
@@ -150,10 +157,8 @@ class Writer:
 
     def _commit(self, jobs: list[Job]) -> None:
         """Everything in one transaction; when that fails, each job in its own, so that one does not hurt the others."""
-        for job in jobs:
-            if job.prepare is not None:
-                job.prepare()
         self.jobs += len(jobs)
+        jobs = [job for job in jobs if self._prepare(job)]
         try:
             self._transact(jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, each job's caller is told
@@ -166,6 +171,15 @@ class Writer:
                     self._transact([job])
                 except Exception as own:  # noqa: BLE001 - same
                     job.error = self._explain(own)
+
+    def _prepare(self, job: Job) -> bool:
+        try:
+            if job.prepare is not None:
+                job.prepare()
+        except Exception as error:  # noqa: BLE001 - the job's caller is told; the others go on
+            job.error = self._explain(error)
+            return False
+        return True
 
     def _transact(self, jobs: list[Job]) -> None:
         cursor = self._cursor

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from pfiflow.store.api import Dead, Done, Retry, StoreError, UnitOfWork
+from pfiflow.store.sqlite import SqliteStore
 from tests.store.conftest import AnyStore, claimed, drain, enqueue, finish, put
 
 pytestmark = pytest.mark.anyio
@@ -240,3 +241,41 @@ async def test_no_wake_up_is_lost_between_next_and_release(store: AnyStore) -> N
         with anyio.fail_after(5):
             await store.wait("c", timeout=60.0)
         assert len(await drain(store)) == 1
+
+
+async def test_one_message_wakes_one_worker_and_a_cancelled_one_passes_it_on(store: AnyStore) -> None:
+    assert await store.claim("c", now=1.0) is None
+    woken: list[int] = []
+
+    async def sleep(number: int) -> None:
+        await store.wait("c", timeout=60.0)
+        woken.append(number)
+
+    tasks = [asyncio.ensure_future(sleep(number)) for number in range(4)]
+    await asyncio.sleep(0.01)
+    await put(store, "a")
+    await asyncio.sleep(0.01)
+    assert woken == [0]
+    await store.commit(UnitOfWork(enqueue=(enqueue("b"), enqueue("d"))))
+    tasks[1].cancel()  # it has been woken, in this turn of the loop or in the last one
+    await asyncio.sleep(0.01)
+    assert sorted(woken) in ([0, 1, 2], [0, 2, 3])
+    await store.set_hold("c", hold=False)  # may matter to all
+    with anyio.fail_after(5):
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_calls_that_the_closing_overtakes_end(sqlite_store: SqliteStore) -> None:
+    await put(sqlite_store, *(f"k{number}" for number in range(50)))
+
+    async def work() -> None:
+        while (claim := await sqlite_store.claim("c", now=20.0)) is not None:
+            while claim is not None:
+                claim = await finish(sqlite_store, claim)
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(8)]
+    await asyncio.sleep(0.003)
+    await sqlite_store.aclose()
+    with anyio.fail_after(5):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} <= {StoreError, type(None)}

@@ -128,6 +128,12 @@ async def test_value_that_cannot_be_stored_hurts_its_unit_alone(sqlite_store: Sq
     assert [summary.key for summary in await store.messages()] == ["good", "good"]
 
 
+async def test_a_payload_that_is_no_bytes_hurts_its_unit_alone(sqlite_store: SqliteStore) -> None:
+    units = [UnitOfWork(enqueue=(enqueue("k", payload),)) for payload in (b"1", "no bytes", b"2")]  # type: ignore[arg-type]
+    results = await asyncio.gather(*map(sqlite_store.commit, units), return_exceptions=True)
+    assert [type(result) for result in results] == [tuple, StoreError, tuple]
+
+
 async def test_a_cancelled_caller_still_commits(store: AnyStore) -> None:
     task = asyncio.ensure_future(store.commit(UnitOfWork(enqueue=(enqueue("k"),))))
     await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, defaultdict
 
@@ -122,3 +123,16 @@ async def test_commits_that_meet_share_a_transaction(sqlite_store: SqliteStore) 
     for number in range(10):
         await put(number)
     assert sqlite_store.statistics().transactions - after.transactions == 10
+
+
+async def test_the_log_does_not_grow_with_what_was_written(sqlite_store: SqliteStore) -> None:
+    async def put() -> None:
+        for _ in range(60):
+            await sqlite_store.commit(UnitOfWork(enqueue=(enqueue("k", os.urandom(100_000)),)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(put)
+    log = sqlite_store.path.with_name("store.db-wal")
+    assert log.stat().st_size < 30 << 20  # of 60 MB
+    assert sqlite_store.statistics().checkpoints > 5
