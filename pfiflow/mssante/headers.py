@@ -36,7 +36,10 @@ _CODECS: Final = re.compile(
 _WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:+-]{1,60})(?:\*[A-Za-z0-9-]{0,20})?\?([BbQq])\?([^?]*)\?=")
 _PARAMETER: Final = re.compile(r';\s*([^\s=;"]{1,100})\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL)
 _SEGMENT: Final = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
-_ADDRESS_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)|<[^<>]*>|[,;]|[^",;<(]+|.', re.DOTALL)
+# Every alternative matches whatever follows it (possessive, closing mark optional): no text is scanned twice.
+_ADDRESS_TOKEN: Final = re.compile(
+    r'"(?:[^"\\]|\\.)*+"?|\((?:[^()\\]|\\.)*+\)?|<[^<>]*+>?|[,;]|[^",;<(]++|.', re.DOTALL
+)
 _MESSAGE_ID: Final = re.compile(r"<([^<>]{1,900})>")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -192,7 +195,7 @@ def addresses(value: str) -> tuple[Address, ...]:
         elif token.startswith("<"):
             route = token[1:].rstrip(">").rpartition(":")[2].strip()
         elif token.startswith('"'):
-            label.append(re.sub(r"\\(.)", r"\1", token[1:-1] if len(token) > 1 else ""))
+            label.append(re.sub(r"\\(.)", r"\1", token[1:].removesuffix('"')))
         elif not token.startswith("("):
             label.append(token)
     return tuple(found)

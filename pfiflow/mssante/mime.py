@@ -1,4 +1,4 @@
-"""MIME by joining bytes: a message is a list of blocks of lines, joined once.
+"""MIME by joining bytes: a message is a series of blocks of lines, written one after the other into one buffer.
 
 The standard library's `EmailMessage` needs ten times as long for an attachment. A block is one or more lines of ASCII,
 CRLF between them and none at the end. A line has at most 998 octets (RFC 5322 §2.1.1); in an encoded body, 76.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import struct
 from binascii import b2a_qp
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from email.header import Header
+from io import BytesIO
 from urllib.parse import quote
 
+from attrs import field, frozen
 from pybase64 import b64encode
 
 __all__ = [
@@ -34,16 +36,16 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 
 
-def base64_blocks(content: bytes) -> list[bytes]:
-    """`content` in base64, lines of 76 characters (RFC 2045 §6.8)."""
+def base64_blocks(content: bytes) -> Iterator[bytes]:
+    """`content` in base64, lines of 76 characters (RFC 2045 §6.8), made as they are asked for."""
     view = memoryview(content)
     whole = len(content) - len(content) % _BLOCK_SOURCE
     # A block at a time stays in the processor's cache, and `struct` cuts lines in C.
-    blocks = [
-        b"\r\n".join(_BLOCK.unpack(b64encode(view[at : at + _BLOCK_SOURCE]))) for at in range(0, whole, _BLOCK_SOURCE)
-    ]
+    for at in range(0, whole, _BLOCK_SOURCE):
+        yield b"\r\n".join(_BLOCK.unpack(b64encode(view[at : at + _BLOCK_SOURCE])))
     rest = b64encode(view[whole:])
-    return blocks + [rest[at : at + _LINE] for at in range(0, len(rest), _LINE)]
+    for at in range(0, len(rest), _LINE):
+        yield rest[at : at + _LINE]
 
 
 def text_part(text: str) -> list[bytes]:
@@ -62,7 +64,19 @@ def text_part(text: str) -> list[bytes]:
     ]
 
 
-def attachment(name: str, media_type: str, content: bytes) -> list[bytes]:
+@frozen
+class _Attachment:
+    """A part whose content is encoded each time that it is gone through."""
+
+    head: tuple[bytes, ...]
+    content: bytes = field(repr=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.head
+        yield from base64_blocks(self.content)
+
+
+def attachment(name: str, media_type: str, content: bytes) -> Iterable[bytes]:
     """A base64 attachment part. A name outside ASCII is written by RFC 2231, unbroken: continuations defeat clients.
 
     Args:
@@ -80,14 +94,14 @@ def attachment(name: str, media_type: str, content: bytes) -> list[bytes]:
             stem, dot, extension = name.rpartition(".")
             encoded = quote(f"{stem[:70]}{dot}{extension[:4]}", safe="", errors="replace")
         parameter = f"filename*=utf-8''{encoded}"
-    return [
+    head = (
         b"Content-Type: " + media_type.encode("ascii"),
         b"Content-Transfer-Encoding: base64",
         b"Content-Disposition: attachment;",
         b" " + parameter.encode("ascii"),
         b"",
-        *base64_blocks(content),
-    ]
+    )
+    return _Attachment(head, content)
 
 
 def boundary(seed: str) -> str:
@@ -95,7 +109,7 @@ def boundary(seed: str) -> str:
     return f"=_{seed[:60]}"
 
 
-def multipart(subtype: str, parts: Iterable[Sequence[bytes]], *, separator: str) -> list[bytes]:
+def multipart(subtype: str, parts: Iterable[Iterable[bytes]], *, separator: str) -> Iterator[bytes]:
     """A multipart entity: its Content-Type line, the empty line, the parts between separators.
 
     Args:
@@ -104,12 +118,12 @@ def multipart(subtype: str, parts: Iterable[Sequence[bytes]], *, separator: str)
         separator: see `boundary()`.
     """
     delimiter = b"--" + separator.encode("ascii")
-    blocks = [f'Content-Type: multipart/{subtype}; boundary="{separator}"'.encode("ascii"), b""]
+    yield f'Content-Type: multipart/{subtype}; boundary="{separator}"'.encode("ascii")
+    yield b""
     for part in parts:
-        blocks.append(delimiter)
-        blocks += part
-    blocks.append(delimiter + b"--")
-    return blocks
+        yield delimiter
+        yield from part
+    yield delimiter + b"--"
 
 
 def unfolded(name: str, value: str) -> bytes:
@@ -157,8 +171,12 @@ def display_mailbox(label: str, address: str) -> str:
 
 
 def join(blocks: Iterable[bytes]) -> bytes:
-    """The message: blocks joined and ended by CRLF."""
-    return b"\r\n".join((*blocks, b""))
+    """The message: blocks joined and ended by CRLF. Holds one block at a time beside the message itself."""
+    message = BytesIO()
+    for block in blocks:
+        message.write(block)
+        message.write(b"\r\n")
+    return message.getvalue()
 
 
 def _check(name: str, value: str) -> None:

@@ -75,7 +75,7 @@ def pid(document: ClinicalDocument, identity: PatientIdentity) -> SegmentSpec:
 def _identifier(identifier: Identifier) -> PatientIdentifier:
     is_ins = identifier.root in INS_ROOTS | INS_TEST_ROOTS
     return PatientIdentifier(
-        identifier.extension.upper() if is_ins else identifier.extension,
+        identifier.extension,
         authority=identifier.root,
         type="INS" if is_ins else "PI",
         namespace=_NAMESPACES.get(identifier.root, ""),
