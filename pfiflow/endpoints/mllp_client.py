@@ -107,7 +107,8 @@ class MllpClient:
         context: TLS, when there is one; a `TlsContext` follows its files.
         connect_timeout: seconds for the connection and its TLS handshake.
         ack_timeout: seconds for writing the message and for its acknowledgement, together.
-        idle_timeout: seconds of silence after which a kept connection is not trusted any more; None: never.
+        idle_timeout: seconds of silence after which a kept connection is not trusted any more; 0: each message has its
+            own, None: never.
     """
 
     address: Address
@@ -199,8 +200,10 @@ class MllpClient:
         if self._link is not None:
             await asyncio.sleep(0)  # what the system has received already is seen before it is too late
             silent = asyncio.get_running_loop().time() - self._link.idle_since
-            if self._link.closed.is_set() or self._link.spoilt or silent > (self.idle_timeout or float("inf")):
-                self._abort()
+            too_old = self.idle_timeout is not None and silent >= self.idle_timeout
+            if self._link.closed.is_set() or self._link.spoilt or too_old:
+                self._link.transport.close()
+                self._link = None
         if self._link is None:
             self._link = await self._connect()
         return self._link

@@ -56,9 +56,10 @@ class MllpOutOptions:
     )
     idle_timeout: Duration = option(
         default=Duration(60.0),
-        doc="A kept connection silent for longer is replaced before the next message.",
+        doc="A kept connection silent for longer is replaced before the next message. 0s gives each message its own, "
+        "for a peer that closes after its answer.",
         example="60s",
-        validator=_AFTER,
+        validator=Range(minimum=0),
     )
     on_ack_timeout: Literal["retry", "hold", "dead-letter"] = option(
         default="retry",

@@ -96,7 +96,7 @@ class DpiSimulator:
         self._tls = tls
         self._rules: list[_Rule] = []
         self._answers = 0
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
@@ -181,11 +181,15 @@ class DpiSimulator:
         await self._stopped.wait()
         listener.close()
         self._abort_all()
+        tasks = tuple(self._connections.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks)
         await listener.wait_closed()
         await asyncio.sleep(0)  # lets the transports notice
 
     def _abort_all(self) -> None:
-        for writer in tuple(self._writers):
+        for writer in tuple(self._connections):
             writer.transport.abort()
 
     def _next_rule(self) -> _Rule:
@@ -200,12 +204,14 @@ class DpiSimulator:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[writer] = task
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):  # the peer went, or `stop` was called
                 await self._converse(reader, writer)
         finally:
-            self._writers.discard(writer)
+            del self._connections[writer]
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
