@@ -82,8 +82,8 @@ def dpi(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{len(simulator.received):05}.hl7").write_bytes(message.raw)
-        problems = " | ".join(map(str, message.problems))
-        click.echo(f"{message.type} {message.control_id} about {message.about or '-'}: {message.answer} {problems}")
+        problems = "".join(f" | {problem}" for problem in message.problems)
+        click.echo(f"{message.type} {message.control_id} about {message.about or '-'}: {message.answer}{problems}")
 
     simulator.on_message = show
     _until_signal(simulator, "mllp" if tls is None else "mllps", listen)
