@@ -198,7 +198,7 @@ async def demo(console: Console) -> None:
             with Live(table(lines), console=console, refresh_per_second=10) as live:
                 await play(engine, address, lines, live)
             waiting = {status.channel: status.waiting for status in await engine.store.channels()}
-    console.print(f"Waiting in the held channel `dmp`, until the DMP leg exists: {waiting['dmp']} orders")
+    console.print(f"Waiting in the channel `dmp`, which routes/dmp.yaml would feed to the DMP: {waiting['dmp']} orders")
     received = Table("mail", "subject", "in its archive", title=f"received, in {mails}/")
     for path in sorted(mails.glob("*.eml")):
         received.add_row(path.name, *unfold(path))

@@ -10,7 +10,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["CODES", "FAULT_CODES", "HTTP_STATUSES", "Meaning"]
+__all__ = ["CODES", "FAULT_CODES", "HTTP_STATUSES", "LABELS", "Meaning"]
 
 
 class Meaning(Enum):
@@ -96,3 +96,25 @@ HTTP_STATUSES: Final[Mapping[int, Meaning]] = MappingProxyType(
     }
 )
 """HTTP statuses of answers that are no SOAP. Other 3xx are CONFIGURATION, other 4xx REFUSED, other 5xx RETRY."""
+
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "DMPClosed": "DMP fermé",
+        "DMPAccessDeniedByRightsService": "Accès au DMP refusé",
+        "DMPInvalidCertificate": "Certificat refusé par le DMP",
+        "LocalPolicyRestrictionError": "Accès au DMP refusé",
+        "XDSUnknownPatientId": "Patient sans DMP",
+        "XDSPatientIdDoesNotMatch": "Identités du patient différentes",
+        "XDSDuplicateUniqueIdInRegistry": "Identifiant déjà présent dans le DMP",
+        "XDSNonIdenticalHash": "Document déjà présent avec un autre contenu",
+        "XDSNonIdenticalSize": "Document déjà présent avec un autre contenu",
+        "XDSReplaceFailed": "Document à remplacer introuvable",
+        "XDSRegistryDeprecatedDocumentError": "Document déjà remplacé",
+        "UnresolvedReferenceException": "Document visé introuvable",
+        "XDSRegistryMetadataError": "Métadonnées refusées par le DMP",
+        "XDSRepositoryMetadataError": "Métadonnées refusées par le DMP",
+        "XDSRegistryError": "Erreur du DMP",
+        "XDSRepositoryError": "Erreur du DMP",
+    }
+)
+"""What a receipt calls a code, for people; the official one is known of DMPClosed only."""
