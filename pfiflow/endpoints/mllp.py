@@ -172,8 +172,8 @@ class _Connection(asyncio.Protocol):
                         return
                     self.wake.clear()
                     await self.wake.wait()
-                frame = self.frames.popleft()
-                answer = await self.source.answer(frame, self.peer)
+                # No name for the frame: a large one would stay in memory until the next comes.
+                answer = await self.source.answer(self.frames.popleft(), self.peer)
                 self._account()
                 if self.paused and len(self.frames) < self.source.options.pipeline:
                     self.paused = False
