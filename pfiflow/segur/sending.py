@@ -81,6 +81,8 @@ def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, 
     the same on every attempt. Raises Rejected: the document or its metadata cannot be written.
     """
     document, tree = cda.read_tree(transmission.document)
+    pdf = pdf_of(document, tree)
+    del tree  # as large as the document, and more
     hidden = tuple(code for name, code in _HIDDEN if getattr(transmission.visibility, name))
     entry = from_cda.document_entry(
         document,
@@ -110,7 +112,7 @@ def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, 
         action=_XDM_ACTIONS[transmission.action],
         action_slot=publisher.action_slot,
     )
-    return Package(transmission, document, archive, pdf_of(document, tree))
+    return Package(transmission, document, archive, pdf)
 
 
 def submission_author(sender: Participation | None) -> Author:

@@ -68,6 +68,8 @@ _RETRY = f"""UPDATE messages SET due = ?, cause = ?, detail = '', attempts = att
     WHERE sequence = ? AND state = {WAITING} RETURNING channel, key"""
 _REMEMBER = "INSERT OR REPLACE INTO records (kind, key, at, exchange_id, facts) VALUES (?, ?, ?, ?, ?)"
 _PROGRESS = "UPDATE messages SET progress = json_patch(coalesce(progress, '{}'), ?) WHERE sequence = ?"
+_PAYLOAD = "INSERT INTO payloads (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING"
+_LARGE = 1 << 20  # bytes
 _HEAD = f"""SELECT sequence, due FROM messages INDEXED BY messages_of_lane
         WHERE channel = ? AND key = ? AND state = {WAITING} ORDER BY sequence LIMIT 1"""
 _LANE = "INSERT INTO lanes (channel, key, head, due) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -182,13 +184,13 @@ class UnitWriter:
             if entry.channel not in self.channels:
                 cursor.execute("INSERT OR IGNORE INTO channels (name, held) VALUES (?, 0)", (entry.channel,))
                 self.channels.add(entry.channel)
-            cursor.execute(
-                "INSERT INTO payloads (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, entry.payload)
-            )
+            cursor.execute(_PAYLOAD, (digest, entry.payload))
             if cursor.rowcount:
                 payload = cursor.lastrowid
             else:
                 payload = cursor.execute("SELECT id FROM payloads WHERE digest = ?", (digest,)).fetchone()[0]
+            if len(entry.payload) > _LARGE:  # SQLite keeps its copy of what a statement was last given: give it less
+                cursor.execute(_PAYLOAD, (digest, b""))  # the digest is there: does nothing
             self.numbers.sequence += 1
             sequence = self.numbers.sequence
             cursor.execute(
