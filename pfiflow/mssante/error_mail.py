@@ -61,7 +61,10 @@ def write_error_mail(
     if not faults:
         msg = "an error mail needs at least one fault"
         raise ValueError(msg)
-    to = tuple({each.lower(): each for each in reversed(tuple(recipients) or (mail.sender,)) if each}.values())[::-1]
+    distinct: dict[str, str] = {}
+    for address in recipients or (mail.sender,):
+        distinct.setdefault(address.lower(), address)
+    to = tuple(filter(None, distinct.values()))
     identifier = answer_id(mail, answerer, "error " + " ".join(sorted(each.lower() for each in to)))
     head = headers_of(mail, answerer, recipients=to, subject=subject_of(mail, faults), identifier=identifier, date=date)
     text = mime.text_part(words_of(faults, answerer.contact))

@@ -200,9 +200,9 @@ def read_mdn(mail: ReceivedMail) -> ReadingReport:
     """
     top = _top_of(mail, "mdn")
     part = next((p for p in top.leaves() if p.media_type.endswith("disposition-notification")), None)
-    fields = Headers()
-    for block in _blocks(part.content()) if part is not None else ():
-        fields = Headers(fields.fields + block.fields)
+    # The volet's own example has no empty line before the fields, which makes them headers of the part.
+    blocks = [*_blocks(part.content()), part.headers] if part is not None else []
+    fields = Headers(tuple(field for block in blocks for field in block.fields))
     mode, _, rest = fields.get("disposition").partition(";")
     if not rest:
         mode, rest = "", mode

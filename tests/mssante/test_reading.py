@@ -395,7 +395,7 @@ def test_names_by_rfc_2231_and_2047_and_by_nobody(parameter: str, name: str) -> 
         (b"=?utf-8?B?w6l0w6k?=", "été"),
         (b"=?nonsense-8?Q?=C3=A9?=", "é"),
         (b"=?punycode?Q?abc?= =?utf-8?Q?bad", "abc =?utf-8?Q?bad"),
-        ("été".encode("utf-8"), "été"),
+        ("été".encode(), "été"),
         ("été".encode("latin-1"), "été"),
         (b"a\x00b\x1b[31m", "ab[31m"),
     ],
