@@ -10,7 +10,7 @@ from lxml import etree
 
 from pfiflow.dmp import soap
 from pfiflow.dmp.soap import Outgoing, SoapMessage
-from pfiflow.dmp.submission import Call, serialised
+from pfiflow.dmp.submission import Call, enveloped
 from pfiflow.dmp.update import APPROVED
 from pfiflow.errors import Problem, ProtocolError, Rejected
 from pfiflow.xds import vocabulary as v
@@ -56,7 +56,7 @@ def get_documents(unique_id: str, call: Call, *, return_type: ReturnType = "Obje
     values = etree.SubElement(etree.SubElement(query, f"{{{v.RIM}}}Slot", {"name": UNIQUE_ID}), f"{{{v.RIM}}}ValueList")
     quoted = unique_id.replace("'", "''")
     etree.SubElement(values, f"{{{v.RIM}}}Value").text = f"('{quoted}')"
-    return soap.plain(serialised(root, call, ACTION), action=ACTION, message_id=call.message_id)
+    return soap.plain(enveloped(etree.tostring(root), call, ACTION), action=ACTION, message_id=call.message_id)
 
 
 def references(answer: SoapMessage) -> tuple[Reference, ...]:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from attrs import field, frozen
-from lxml import etree
 
 from pfiflow.dmp import soap
 from pfiflow.dmp.mtom import Part
+from pfiflow.dmp.signing import attribute
 from pfiflow.dmp.soap import XOP, Outgoing
 from pfiflow.dmp.xades import SignatureDocument, with_signature
 from pfiflow.xds import vocabulary as v
-from pfiflow.xds.ebrim import registry_object_list
+from pfiflow.xds.ebrim import registry_objects
 from pfiflow.xds.metadata import SubmissionSet
 
-__all__ = ["ACTION", "RESPONSE_ACTION", "XDS", "Call", "provide_and_register", "serialised"]
+__all__ = ["ACTION", "RESPONSE_ACTION", "XDS", "Call", "enveloped", "provide_and_register"]
 
 ACTION: Final = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
 RESPONSE_ACTION: Final = ACTION + "Response"
@@ -53,25 +53,24 @@ def provide_and_register(
     if signature is not None:
         submission = with_signature(submission, signature)
         contents.append(signature.data)
-    root = etree.Element(
-        f"{{{XDS}}}ProvideAndRegisterDocumentSetRequest", nsmap={"xds": XDS, "lcm": v.LCM, "rim": v.RIM}
-    )
-    etree.SubElement(root, f"{{{v.LCM}}}SubmitObjectsRequest").append(registry_object_list(submission))
-    parts = []
+    objects = registry_objects(submission)
+    parts, included = [], ""
     for number, (entry, content) in enumerate(zip(submission.entries, contents, strict=True), 1):
         content_id = f"document{number}@pfiflow"
-        document = etree.SubElement(root, f"{{{XDS}}}Document", {"id": entry.entry_uuid})
-        etree.SubElement(document, f"{{{XOP}}}Include", {"href": f"cid:{content_id}"}, nsmap={"xop": XOP})
+        include = f'<xop:Include xmlns:xop="{XOP}" href="cid:{content_id}"/>'
+        included += f'<xds:Document id="{attribute(entry.entry_uuid)}">{include}</xds:Document>'
         parts.append(Part(content_id, entry.mime_type, content))
-    return soap.multipart(serialised(root, call, ACTION), parts, action=ACTION, message_id=call.message_id)
-
-
-def serialised(body: etree._Element, call: Call, action: str) -> bytes:
-    """The envelope of a request with this body."""
-    return soap.envelope(
-        etree.tostring(body, encoding="UTF-8", xml_declaration=False),
-        action=action,
-        message_id=call.message_id,
-        to=call.to,
-        security=call.assertion,
+    namespaces = f'xmlns:xds="{XDS}" xmlns:lcm="{v.LCM}" xmlns:rim="{v.RIM}"'
+    body = b"".join(
+        (
+            f"<xds:ProvideAndRegisterDocumentSetRequest {namespaces}><lcm:SubmitObjectsRequest>".encode(),
+            objects,
+            f"</lcm:SubmitObjectsRequest>{included}</xds:ProvideAndRegisterDocumentSetRequest>".encode(),
+        )
     )
+    return soap.multipart(enveloped(body, call, ACTION), parts, action=ACTION, message_id=call.message_id)
+
+
+def enveloped(body: bytes, call: Call, action: str) -> bytes:
+    """The envelope of a request with this body."""
+    return soap.envelope(body, action=action, message_id=call.message_id, to=call.to, security=call.assertion)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from attrs import evolve
-from lxml import etree
 
 from pfiflow.dmp import soap
 from pfiflow.dmp.soap import Outgoing
-from pfiflow.dmp.submission import Call, serialised
+from pfiflow.dmp.submission import Call, enveloped
 from pfiflow.xds import vocabulary as v
-from pfiflow.xds.ebrim import registry_object_list
+from pfiflow.xds.ebrim import registry_objects
 from pfiflow.xds.metadata import Association, SubmissionSet
 
 __all__ = ["ACTION", "APPROVED", "DELETED", "RESPONSE_ACTION", "UPDATE_STATUS", "delete"]
@@ -41,6 +40,7 @@ def delete(submission: SubmissionSet, entry_uuid: str, call: Call) -> Outgoing:
     """
     status = (("OriginalStatus", (APPROVED,)), ("NewStatus", (DELETED,)))
     association = Association(UPDATE_STATUS, submission.entry_uuid, entry_uuid, status)
-    root = etree.Element(f"{{{v.LCM}}}SubmitObjectsRequest", nsmap={"lcm": v.LCM, "rim": v.RIM})
-    root.append(registry_object_list(evolve(submission, entries=(), associations=(association,))))
-    return soap.plain(serialised(root, call, ACTION), action=ACTION, message_id=call.message_id)
+    objects = registry_objects(evolve(submission, entries=(), associations=(association,)))
+    name = "lcm:SubmitObjectsRequest"
+    body = b"".join((f'<{name} xmlns:lcm="{v.LCM}" xmlns:rim="{v.RIM}">'.encode(), objects, f"</{name}>".encode()))
+    return soap.plain(enveloped(body, call, ACTION), action=ACTION, message_id=call.message_id)

@@ -18,19 +18,16 @@ from pfiflow.xds.composite import LONGEST
 from pfiflow.xds.ebrim_reader import parse
 from pfiflow.xds.metadata import Association, Author, CodedValue, DocumentEntry, SubmissionSet
 
-__all__ = ["parse", "registry_object_list", "submit_objects_request"]
+__all__ = ["parse", "registry_object_list", "registry_objects", "submit_objects_request"]
 
 _LONGEST_LABEL: Final = 1024  # FreeFormText of rim.xsd: LocalizedString/@value
 _IDS: Final = UUID("8b7d1d0b-0f0e-5c57-8f0e-6f5a53e6c1b1")  # the namespace of the ids of inner objects
 
-_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
-_SLOT: Final = f"{{{v.RIM}}}Slot"
-_VALUE_LIST: Final = f"{{{v.RIM}}}ValueList"
-_VALUE: Final = f"{{{v.RIM}}}Value"
-_NAME: Final = f"{{{v.RIM}}}Name"
-_LOCALIZED: Final = f"{{{v.RIM}}}LocalizedString"
-_CLASSIFICATION: Final = f"{{{v.RIM}}}Classification"
-_EXTERNAL_IDENTIFIER: Final = f"{{{v.RIM}}}ExternalIdentifier"
+# As a serialiser escapes: what would end the value, and what reading would normalise.
+_IN_ATTRIBUTE: Final = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+)
+_IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 
 
 def submit_objects_request(submission: SubmissionSet) -> bytes:
@@ -39,96 +36,101 @@ def submit_objects_request(submission: SubmissionSet) -> bytes:
     Raises:
         Rejected: a value does not fit into ebRIM (see `registry_object_list`).
     """
-    root = etree.Element(f"{{{v.LCM}}}SubmitObjectsRequest", nsmap={"lcm": v.LCM, "rim": v.RIM})
-    _fill(root, submission)
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return b"".join(
+        (
+            b"<?xml version='1.0' encoding='UTF-8'?>\n",
+            f'<lcm:SubmitObjectsRequest xmlns:lcm="{v.LCM}" xmlns:rim="{v.RIM}">'.encode(),
+            registry_objects(submission),
+            b"</lcm:SubmitObjectsRequest>",
+        )
+    )
 
 
 def registry_object_list(submission: SubmissionSet) -> etree._Element:
-    """The `rim:RegistryObjectList` of one submission, for any request that carries one (ITI-41).
+    """The `rim:RegistryObjectList` of one submission as an element. Raises as `registry_objects`."""
+    parent = etree.fromstring(b'<parent xmlns:rim="%s">%s</parent>' % (v.RIM.encode(), registry_objects(submission)))
+    objects = parent[0]
+    parent.remove(objects)
+    return objects
+
+
+def registry_objects(submission: SubmissionSet) -> bytes:
+    """The `rim:RegistryObjectList` of one submission in UTF-8, for a request that carries one and declares `rim`.
 
     One RegistryPackage, one ExtrinsicObject an entry, one HasMember association each, then the submission's own
     associations. Ids of the inner objects derive from the submission's uniqueId and the ids of the outer ones.
+    Written as text: half of the cost of a submission would be that of a tree.
 
     Raises:
         Rejected: a value is longer than `rim.xsd` allows (256 characters in a slot, an identifier or a code), or holds
             a character that XML cannot carry; all of them at once. Labels are cut at 1 024 characters.
     """
-    parent = etree.Element("parent", nsmap={"rim": v.RIM})
-    objects = _fill(parent, submission)
-    parent.remove(objects)
-    return objects
-
-
-def _fill(parent: etree._Element, submission: SubmissionSet) -> etree._Element:
     problems = tuple(_problems(submission))
     if problems:
         raise Rejected(*problems)
-    objects = etree.SubElement(parent, f"{{{v.RIM}}}RegistryObjectList")
     # Entry ids may be symbolic, the same in every submission: ids derived from them must not be.
     ids = uuid5(_IDS, submission.unique_id)
-    _registry_package(objects, submission, ids)
-    for entry in submission.entries:
-        _extrinsic_object(objects, entry, ids)
     owner = submission.entry_uuid
+    parts = [_registry_package(submission, ids)]
+    parts += [_extrinsic_object(entry, ids) for entry in submission.entries]
     for index, entry in enumerate(submission.entries):
         member = Association(v.HAS_MEMBER, owner, entry.entry_uuid, (("SubmissionSetStatus", ("Original",)),))
-        _association(objects, member, _id(ids, owner, "member", index))
+        parts.append(_association(member, _id(ids, owner, "member", index)))
     for index, association in enumerate(submission.associations):
-        _association(objects, association, _id(ids, owner, "association", index))
-    return objects
+        parts.append(_association(association, _id(ids, owner, "association", index)))
+    return f"<rim:RegistryObjectList>{''.join(parts)}</rim:RegistryObjectList>".encode()
 
 
-def _registry_package(parent: etree._Element, submission: SubmissionSet, ids: UUID) -> None:
+def _registry_package(submission: SubmissionSet, ids: UUID) -> str:
     owner = submission.entry_uuid
-    attributes = {"id": owner, "objectType": v.REGISTRY_PACKAGE}
-    element = etree.SubElement(parent, f"{{{v.RIM}}}RegistryPackage", attributes)
-    _slots(element, _set_slots(submission))
-    _name(element, submission.title)
-    _authors(element, ids, owner, v.SET_AUTHOR, submission.authors)
-    _coded(element, ids, owner, v.SET_CONTENT_TYPE, (submission.content_type_code,))
-    etree.SubElement(
-        element,
-        _CLASSIFICATION,
-        {
-            "id": _id(ids, owner, v.SUBMISSION_SET, 0),
-            "objectType": v.CLASSIFICATION,
-            "classifiedObject": owner,
-            "classificationNode": v.SUBMISSION_SET,
-        },
+    node = (
+        f'<rim:Classification id="{_id(ids, owner, v.SUBMISSION_SET, 0)}" objectType="{v.CLASSIFICATION}"'
+        f' classifiedObject="{_attribute(owner)}" classificationNode="{v.SUBMISSION_SET}"/>'
     )
-    _external_identifier(element, ids, owner, v.SET_PATIENT_ID, submission.patient_id)
-    _external_identifier(element, ids, owner, v.SET_SOURCE_ID, submission.source_id)
-    _external_identifier(element, ids, owner, v.SET_UNIQUE_ID, submission.unique_id)
+    content = (
+        _slots(_set_slots(submission))
+        + _name(submission.title)
+        + _authors(ids, owner, v.SET_AUTHOR, submission.authors)
+        + _coded(ids, owner, v.SET_CONTENT_TYPE, (submission.content_type_code,))
+        + node
+        + _external_identifier(ids, owner, v.SET_PATIENT_ID, submission.patient_id)
+        + _external_identifier(ids, owner, v.SET_SOURCE_ID, submission.source_id)
+        + _external_identifier(ids, owner, v.SET_UNIQUE_ID, submission.unique_id)
+    )
+    head = f'<rim:RegistryPackage id="{_attribute(owner)}" objectType="{v.REGISTRY_PACKAGE}">'
+    return f"{head}{content}</rim:RegistryPackage>"
 
 
-def _extrinsic_object(parent: etree._Element, entry: DocumentEntry, ids: UUID) -> None:
+def _extrinsic_object(entry: DocumentEntry, ids: UUID) -> str:
     owner = entry.entry_uuid
-    attributes = {"id": owner, "objectType": v.DOCUMENT_ENTRY, "mimeType": entry.mime_type}
-    if entry.logical_id:
-        attributes["lid"] = entry.logical_id
-    element = etree.SubElement(parent, f"{{{v.RIM}}}ExtrinsicObject", attributes)
-    _slots(element, _entry_slots(entry))
-    _name(element, entry.title)
-    if entry.version:
-        etree.SubElement(element, f"{{{v.RIM}}}VersionInfo", {"versionName": entry.version})
-    _authors(element, ids, owner, v.DOCUMENT_ENTRY_AUTHOR, entry.authors)
+    head = f'<rim:ExtrinsicObject id="{_attribute(owner)}" objectType="{v.DOCUMENT_ENTRY}"'
+    parts = [
+        f'{head} mimeType="{_attribute(entry.mime_type)}"',
+        f' lid="{_attribute(entry.logical_id)}">' if entry.logical_id else ">",
+        _slots(_entry_slots(entry)),
+        _name(entry.title),
+        f'<rim:VersionInfo versionName="{_attribute(entry.version)}"/>' if entry.version else "",
+        _authors(ids, owner, v.DOCUMENT_ENTRY_AUTHOR, entry.authors),
+    ]
     for scheme, attribute in v.ENTRY_CODES:
         value = getattr(entry, attribute)
-        _coded(element, ids, owner, scheme, value if isinstance(value, tuple) else (value,))
-    _external_identifier(element, ids, owner, v.ENTRY_PATIENT_ID, entry.patient_id)
-    _external_identifier(element, ids, owner, v.ENTRY_UNIQUE_ID, entry.unique_id)
+        parts.append(_coded(ids, owner, scheme, value if isinstance(value, tuple) else (value,)))
+    parts += (
+        _external_identifier(ids, owner, v.ENTRY_PATIENT_ID, entry.patient_id),
+        _external_identifier(ids, owner, v.ENTRY_UNIQUE_ID, entry.unique_id),
+        "</rim:ExtrinsicObject>",
+    )
+    return "".join(parts)
 
 
-def _association(parent: etree._Element, association: Association, identifier: str) -> None:
-    attributes = {
-        "id": identifier,
-        "objectType": v.ASSOCIATION_TYPE,
-        "associationType": association.type,
-        "sourceObject": association.source,
-        "targetObject": association.target,
-    }
-    _slots(etree.SubElement(parent, f"{{{v.RIM}}}Association", attributes), association.slots)
+def _association(association: Association, identifier: str) -> str:
+    head = (
+        f'<rim:Association id="{identifier}" objectType="{v.ASSOCIATION_TYPE}"'
+        f' associationType="{_attribute(association.type)}" sourceObject="{_attribute(association.source)}"'
+        f' targetObject="{_attribute(association.target)}"'
+    )
+    slots = _slots(association.slots)
+    return f"{head}>{slots}</rim:Association>" if slots else f"{head}/>"
 
 
 def _set_slots(submission: SubmissionSet) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -149,59 +151,71 @@ def _values(value: str | int | tuple[str, ...]) -> tuple[str, ...]:
     return () if value in {"", -1} else (str(value),)
 
 
-def _slots(parent: etree._Element, slots: Iterable[tuple[str, tuple[str, ...]]]) -> None:
-    for name, values in slots:
-        if values:
-            value_list = etree.SubElement(etree.SubElement(parent, _SLOT, {"name": name}), _VALUE_LIST)
-            for value in values:
-                etree.SubElement(value_list, _VALUE).text = value
+def _slots(slots: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    return "".join(
+        f'<rim:Slot name="{_attribute(name)}"><rim:ValueList>{"".join(map(_value, values))}</rim:ValueList></rim:Slot>'
+        for name, values in slots
+        if values
+    )
 
 
-def _name(parent: etree._Element, text: str) -> None:
-    if text:
-        attributes = {_LANG: "fr-FR", "charset": "UTF-8", "value": text[:_LONGEST_LABEL]}
-        etree.SubElement(etree.SubElement(parent, _NAME), _LOCALIZED, attributes)
+def _value(text: str) -> str:
+    return f"<rim:Value>{text.translate(_IN_TEXT)}</rim:Value>" if text else "<rim:Value></rim:Value>"
 
 
-def _authors(parent: etree._Element, ids: UUID, owner: str, scheme: str, authors: Iterable[Author]) -> None:
+def _name(text: str) -> str:
+    if not text:
+        return ""
+    value = _attribute(text[:_LONGEST_LABEL])
+    return f'<rim:Name><rim:LocalizedString xml:lang="fr-FR" charset="UTF-8" value="{value}"/></rim:Name>'
+
+
+def _authors(ids: UUID, owner: str, scheme: str, authors: Iterable[Author]) -> str:
+    parts = []
     for index, author in enumerate(authors):
-        slots = [(name, _values(getattr(author, attribute))) for name, attribute in v.AUTHOR_SLOTS]
-        if any(values for _, values in slots):
-            _slots(_classification(parent, ids, owner, scheme, "", index), slots)
+        slots = _slots((name, _values(getattr(author, attribute))) for name, attribute in v.AUTHOR_SLOTS)
+        if slots:
+            parts.append(_classification(ids, owner, scheme, "", index, slots))
+    return "".join(parts)
 
 
-def _coded(parent: etree._Element, ids: UUID, owner: str, scheme: str, values: Iterable[CodedValue]) -> None:
-    for index, value in enumerate(values):
-        if value.code:
-            element = _classification(parent, ids, owner, scheme, value.code, index)
-            _slots(element, (("codingScheme", _values(value.scheme)),))
-            _name(element, value.display)
+def _coded(ids: UUID, owner: str, scheme: str, values: Iterable[CodedValue]) -> str:
+    return "".join(
+        _classification(
+            ids,
+            owner,
+            scheme,
+            value.code,
+            index,
+            _slots((("codingScheme", _values(value.scheme)),)) + _name(value.display),
+        )
+        for index, value in enumerate(values)
+        if value.code
+    )
 
 
-def _classification(
-    parent: etree._Element, ids: UUID, owner: str, scheme: str, code: str, index: int
-) -> etree._Element:
-    attributes = {
-        "id": _id(ids, owner, scheme, index),
-        "objectType": v.CLASSIFICATION,
-        "classificationScheme": scheme,
-        "classifiedObject": owner,
-        "nodeRepresentation": code,
-    }
-    return etree.SubElement(parent, _CLASSIFICATION, attributes)
+def _classification(ids: UUID, owner: str, scheme: str, code: str, index: int, content: str) -> str:
+    head = (
+        f'<rim:Classification id="{_id(ids, owner, scheme, index)}" objectType="{v.CLASSIFICATION}"'
+        f' classificationScheme="{scheme}" classifiedObject="{_attribute(owner)}"'
+        f' nodeRepresentation="{_attribute(code)}"'
+    )
+    return f"{head}>{content}</rim:Classification>" if content else f"{head}/>"
 
 
-def _external_identifier(parent: etree._Element, ids: UUID, owner: str, kind: tuple[str, str], value: str) -> None:
-    if value:
-        scheme, name = kind
-        attributes = {
-            "id": _id(ids, owner, scheme, 0),
-            "objectType": v.EXTERNAL_IDENTIFIER,
-            "registryObject": owner,
-            "identificationScheme": scheme,
-            "value": value,
-        }
-        _name(etree.SubElement(parent, _EXTERNAL_IDENTIFIER, attributes), name)
+def _external_identifier(ids: UUID, owner: str, kind: tuple[str, str], value: str) -> str:
+    if not value:
+        return ""
+    scheme, name = kind
+    return (
+        f'<rim:ExternalIdentifier id="{_id(ids, owner, scheme, 0)}" objectType="{v.EXTERNAL_IDENTIFIER}"'
+        f' registryObject="{_attribute(owner)}" identificationScheme="{scheme}" value="{_attribute(value)}">'
+        f"{_name(name)}</rim:ExternalIdentifier>"
+    )
+
+
+def _attribute(value: str) -> str:
+    return value.translate(_IN_ATTRIBUTE)
 
 
 def _id(ids: UUID, owner: str, role: str, index: int) -> str:
