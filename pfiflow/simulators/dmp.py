@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import threading
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -21,12 +21,13 @@ from cryptography import x509
 
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.dmp_answers import Reply, Transaction
+from pfiflow.simulators.dmp_door import BASE, Incoming, Settings
 from pfiflow.simulators.dmp_http import Connection
 from pfiflow.simulators.dmp_registry import Registry
-from pfiflow.simulators.dmp_service import BASE, Incoming, Processed, Service, Settings
+from pfiflow.simulators.dmp_service import Processed, Service
 from pfiflow.simulators.documents import ORGANIZATION
 
-__all__ = ["DmpSimulator", "Stage"]
+__all__ = ["DmpSimulator", "Received", "Rule", "Settings", "Stage"]
 
 Stage = Literal["CONNECT", "HEADERS", "BODY", "RECEIVED", "PROCESSED", "RESPONSE"]
 """Where a rule applies, in the order of an exchange.
@@ -80,6 +81,7 @@ class DmpSimulator:
         registry: what the DMP holds.
         service: what it does with a request; its `settings` may be replaced.
         requests: the requests read, oldest first.
+        on_request: called with each of them, in the server's thread.
         counts: how often each stage was reached, and `REFUSED` how many TLS handshakes failed.
         errors: what went wrong inside the simulator itself, for tests to assert empty.
     """
@@ -92,6 +94,7 @@ class DmpSimulator:
         settings: Settings = Settings(),
         registry: Registry | None = None,
         authority: Authority | None = None,
+        clients: Sequence[Path] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         size_limit: int = 60_000_000,
@@ -104,6 +107,7 @@ class DmpSimulator:
             settings: what is not known of the real service.
             registry: one to go on with; a new one by default.
             authority: one to go on with; a new one by default.
+            clients: certificates of further authorities whose clients are let in.
             host: a loopback address.
             port: 0 takes a free one.
             size_limit: bytes of a request; a longer one is answered 413.
@@ -120,7 +124,9 @@ class DmpSimulator:
         self.requests: list[Received] = []
         self.counts: Counter[str] = Counter()
         self.errors: list[str] = []
+        self.on_request: Callable[[Received], None] = lambda _: None
         self._host = host
+        self._clients = tuple(clients)
         self._context: tuple[Credentials, ssl.SSLContext] | None = None
         self._rules: list[Rule] = []
         self._rules_lock = threading.Lock()
@@ -155,7 +161,7 @@ class DmpSimulator:
             cut: cut the connection there.
             delay: seconds to wait there first.
             transaction: only for this one; from HEADERS on.
-            patient: only for this patient (CX); from PROCESSED on, where a request has been understood.
+            patient: only for this patient (CX); from RECEIVED on.
             times: how often it applies; 0 is always.
         """
         with self._rules_lock:
@@ -219,11 +225,16 @@ class DmpSimulator:
                     return rule
         return None
 
-    def process(self, request: Incoming, client: str, *, carry_out: bool) -> Processed | None:
-        """Carry out a request, unless a rule keeps it out, and keep what became of it."""
-        processed = self.service.process(request, now=datetime.now(UTC)) if carry_out else None
-        self.requests.append(Received(request.path, len(request.body), client, processed))
-        return processed
+    @property
+    def scripted(self) -> bool:
+        """Whether there are rules."""
+        return bool(self._rules)
+
+    def keep(self, request: Incoming, client: str, processed: Processed | None) -> None:
+        """Keep what became of a request."""
+        received = Received(request.path, len(request.body), client, processed)
+        self.requests.append(received)
+        self.on_request(received)
 
     def context(self) -> ssl.SSLContext:
         """TLS as the DMP has it, with the certificate of now. An expired or foreign one is not refused here."""
@@ -233,7 +244,8 @@ class DmpSimulator:
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(":".join((*_SUITES, "@SECLEVEL=2")))
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(self.authority.certificate)
+        for path in (self.authority.certificate, *self._clients):
+            context.load_verify_locations(path)
         context.load_cert_chain(self.server.certificate, self.server.key)
         self._context = (self.server, context)
         return context

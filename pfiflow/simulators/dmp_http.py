@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import h11
 
-from pfiflow.dmp import mtom, query, submission, update
+from pfiflow.dmp import mtom
 from pfiflow.errors import ProtocolError
 from pfiflow.simulators.dmp_answers import Answer, Context, Transaction, http
-from pfiflow.simulators.dmp_service import BASE, Incoming
+from pfiflow.simulators.dmp_door import BASE, OPERATIONS, Incoming, glance
 
 if TYPE_CHECKING:
     from pfiflow.simulators.dmp import DmpSimulator, Rule, Stage
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 _CHUNK: Final = 1 << 18
-_ACTIONS: Final[dict[str, Transaction]] = {
-    submission.ACTION: "ITI-41",
-    update.ACTION: "ITI-57",
-    query.ACTION: "ITI-18",
-}
 _PATHS: Final = frozenset({f"{BASE}/repository", f"{BASE}/registry"})
 
 
@@ -76,18 +72,19 @@ class Connection:
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _answer(self, request: Incoming, transaction: Transaction) -> None:
-        rule = await self._stage("RECEIVED", transaction)
-        reply = rule.reply if rule is not None else None
-        processed = self._simulator.process(request, self._client, carry_out=reply is None)
-        if processed is None:
-            assert reply is not None
-            answer = reply(_context(request, transaction))
+        context, patient = glance(request) if self._simulator.scripted else (Context(transaction), "")
+        rule = await self._stage("RECEIVED", context.transaction, patient)
+        if rule is not None and rule.reply is not None:
+            answer = rule.reply(context)
+            self._simulator.keep(request, self._client, None)
         else:
+            processed = self._simulator.service.process(request, now=datetime.now(UTC))
             answer = processed.answer
-            rule = await self._stage("PROCESSED", processed.context.transaction or transaction, processed.patient)
+            self._simulator.keep(request, self._client, processed)
+            rule = await self._stage("PROCESSED", context.transaction, patient)
             if rule is not None and rule.reply is not None:
-                answer = rule.reply(processed.context)
-        await self._send(answer, transaction=transaction, scripted=True)
+                answer = rule.reply(context)
+        await self._send(answer, context.transaction, patient, scripted=True)
 
     async def _body(self, length: int, transaction: Transaction) -> bytes | None:
         """The request's body; None when it is longer than allowed."""
@@ -121,7 +118,13 @@ class Connection:
             self._http.receive_data(await self._reader.read(_CHUNK))
 
     async def _send(
-        self, answer: Answer, *, close: bool = False, transaction: Transaction = "", scripted: bool = False
+        self,
+        answer: Answer,
+        transaction: Transaction = "",
+        patient: str = "",
+        *,
+        close: bool = False,
+        scripted: bool = False,
     ) -> None:
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(answer.length)), *answer.headers]
         if close:
@@ -131,7 +134,7 @@ class Connection:
         self._writer.write(head + (self._http.send(h11.Data(data=answer.body[:half])) or b""))
         await self._writer.drain()
         if scripted:
-            await self._stage("RESPONSE", transaction)
+            await self._stage("RESPONSE", transaction, patient)
         self._writer.write(self._http.send(h11.Data(data=answer.body[half:])) or b"")
         blanks = b" " * min(_CHUNK, answer.padding)
         for start in range(0, answer.padding, _CHUNK):
@@ -161,25 +164,10 @@ def _refusal(path: str, method: bytes) -> int:
 
 def _transaction(content_type: str) -> Transaction:
     try:
-        return _ACTIONS.get(mtom.media_type(content_type)[1].get("action", ""), "")
+        operation = OPERATIONS.get(mtom.media_type(content_type)[1].get("action", ""))
     except ProtocolError:
-        return ""
-
-
-def _context(request: Incoming, transaction: Transaction) -> Context:
-    """What a scripted reply relates to: the MessageID, found without any check."""
-    from pfiflow.dmp import soap
-
-    try:
-        identifier = soap.read_message(request.content_type, request.body).addressing("MessageID")
-    except ProtocolError:
-        identifier = ""
-    actions = {
-        "ITI-41": submission.RESPONSE_ACTION,
-        "ITI-57": update.RESPONSE_ACTION,
-        "ITI-18": query.RESPONSE_ACTION,
-    }
-    return Context(transaction, identifier, actions.get(transaction, ""))
+        operation = None
+    return "" if operation is None else operation.transaction
 
 
 def _structure(certificate: object) -> str:

@@ -71,7 +71,7 @@ class Entry:
 
 
 class Registry:
-    """What the simulated DMP holds.
+    """What the simulated DMP holds. A patient is named by CX, or by matricule alone.
 
     Attributes:
         unlisted: the state of a patient nobody has spoken of.
@@ -103,7 +103,7 @@ class Registry:
             entry
             for entry in self._all()
             if not entry.is_signature
-            and patient in {"", entry.patient_id}
+            and _matricule(patient) in {"", _matricule(entry.patient_id)}
             and unique_id in {"", entry.unique_id}
             and status in {None, entry.status}
         )
@@ -124,9 +124,9 @@ class Registry:
             return tuple(self._submissions)
 
     def state(self, patient: str) -> PatientState:
-        """Whether the patient (CX) has a DMP, and an open one."""
+        """Whether the patient has a DMP, and an open one."""
         with self._lock:
-            return self._patients.get(patient, self.unlisted)
+            return self._patients.get(_matricule(patient), self.unlisted)
 
     # -- what a test says ---------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Registry:
 
     def _set_state(self, patient: str, state: PatientState) -> None:
         with self._lock:
-            self._patients[patient] = state
+            self._patients[_matricule(patient)] = state
 
     # -- what the server does -----------------------------------------------------------------------------------------
 
@@ -211,3 +211,7 @@ class Registry:
         }
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _matricule(patient: str) -> str:
+    return patient.partition("^")[0]

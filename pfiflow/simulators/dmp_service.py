@@ -7,26 +7,24 @@ documents, signature, registry (each a RegistryError). Within one of them, every
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
-from itertools import islice
-from typing import Final, Literal, cast
+from itertools import chain
+from typing import Final
 
 from attrs import frozen
 from cryptography import x509
 from lxml import etree
 
 from pfiflow import terminology
-from pfiflow.dmp import assertion, query, soap, submission, update
+from pfiflow.dmp import query, soap, submission, update
 from pfiflow.dmp.assertion import Verified
 from pfiflow.dmp.soap import SoapMessage
-from pfiflow.dmp.vihf import SAML
 from pfiflow.errors import ProtocolError, Rejected
-from pfiflow.resources import schema_path
 from pfiflow.simulators import dmp_answers as answers
 from pfiflow.simulators import dmp_documents, dmp_metadata, dmp_signature
-from pfiflow.simulators.dmp_answers import Answer, Context, Transaction, XdsError
+from pfiflow.simulators.dmp_answers import Answer, Context, XdsError
+from pfiflow.simulators.dmp_door import Door, Fault, Incoming, Settings, read, schema_errors
 from pfiflow.simulators.dmp_metadata import Metadata
 from pfiflow.simulators.dmp_registry import RPLC, Registry
 from pfiflow.terminology import Terminology
@@ -34,66 +32,10 @@ from pfiflow.xds import ebrim_reader
 from pfiflow.xds import vocabulary as v
 from pfiflow.xds.metadata import SubmissionSet
 
-__all__ = ["BASE", "Incoming", "Processed", "Service", "Settings"]
+__all__ = ["Processed", "Service"]
 
-BASE: Final = "/si-dmp-server/v2/services"
-
-_UUID: Final = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _QUERY_VALUES: Final = re.compile(r"\(?\s*'((?:[^']|'')*)'\s*(?:,\s*'((?:[^']|'')*)'\s*)*\)?")
 _DENIED: Final = "DMPAccessDeniedByRightsService"
-
-
-@frozen
-class _Operation:
-    transaction: Transaction
-    service: str
-    response_action: str
-    body: str
-
-
-_OPERATIONS: Final[Mapping[str, _Operation]] = {
-    submission.ACTION: _Operation(
-        "ITI-41",
-        "repository",
-        submission.RESPONSE_ACTION,
-        f"{{{submission.XDS}}}ProvideAndRegisterDocumentSetRequest",
-    ),
-    update.ACTION: _Operation("ITI-57", "registry", update.RESPONSE_ACTION, f"{{{v.LCM}}}SubmitObjectsRequest"),
-    query.ACTION: _Operation("ITI-18", "registry", query.RESPONSE_ACTION, f"{{{query.QUERY}}}AdhocQueryRequest"),
-}
-
-
-@frozen
-class Settings:
-    """What is not the same on every DMP, or that nobody outside knows.
-
-    Attributes:
-        signature: a submission without its XAdES signature is refused, or taken.
-        same_document: what a document's uniqueId with the same content is worth a second time. IHE has no error for
-            it; what the DMP says is not known. `refuse` answers XDSDuplicateUniqueIdInRegistry.
-        hidden_from_all: take MASQUE_PS together with INVISIBLE_PATIENT.
-        seal_of_structure: the VIHF's structure must be the OU of the seal's subject.
-        leaf_class: answer ITI-18 with returnType LeafClass, which a PFI has no right to.
-        documents: look into CDA documents: well-formed, and of the uniqueId and patient of their metadata.
-        mtom_answers: answer ITI-41 as MTOM, as IHE has it.
-    """
-
-    signature: Literal["required", "optional"] = "required"
-    same_document: Literal["refuse", "accept"] = "refuse"
-    hidden_from_all: bool = False
-    seal_of_structure: bool = False
-    leaf_class: bool = False
-    documents: bool = True
-    mtom_answers: bool = True
-
-
-@frozen
-class Incoming:
-    """One HTTP request, whole."""
-
-    path: str
-    content_type: str
-    body: bytes
 
 
 @frozen
@@ -109,20 +51,6 @@ class Processed:
     patient: str = ""
     submission: str = ""
     documents: tuple[str, ...] = ()
-
-
-class _Fault(Exception):
-    def __init__(
-        self,
-        reason: str,
-        *,
-        code: Literal["Sender", "MustUnderstand", "VersionMismatch"] = "Sender",
-        subcode: str = "",
-        namespace: str = soap.SOAP12,
-    ) -> None:
-        super().__init__(reason)
-        self.reply = answers.fault(code, reason, subcode=subcode, namespace=namespace)
-        self.name = subcode or code
 
 
 class _Refused(Exception):
@@ -143,16 +71,15 @@ class Service:
     ) -> None:
         self.registry = registry
         self.settings = settings
-        self._authorities = tuple(authorities)
         self._tables = tables or terminology.default()
-        self._seen: set[str] = set()  # MessageIDs and assertion IDs
+        self._door = Door(authorities, self._tables)
 
     def process(self, request: Incoming, *, now: datetime) -> Processed:
         """Carry out one request. `now` is aware."""
         facts = _Facts()
         try:
             self._process(request, facts, now)
-        except _Fault as fault:
+        except Fault as fault:
             return facts.processed(fault.reply(facts.context), (fault.name,))
         except _Refused as refused:
             errors = tuple(dict.fromkeys(refused.errors))
@@ -160,12 +87,19 @@ class Service:
         return facts.processed(answers.registry_answer(facts.context, objects=facts.found))
 
     def _process(self, request: Incoming, facts: _Facts, now: datetime) -> None:
-        message = _read(request)
-        operation = self._addressing(message, request, facts)
-        verified = self._security(message, now)
+        message = read(request)
+        facts.context = Context(message_id=message.addressing("MessageID"))
+        operation = self._door.addressing(message, request)
+        facts.context = Context(
+            operation.transaction,
+            facts.context.message_id,
+            operation.response_action,
+            mtom=self.settings.mtom_answers and operation.transaction == "ITI-41",
+        )
+        verified = self._door.security(message, self.settings, now)
         body = message.body
         if body is None or body.tag != operation.body:
-            raise _Fault(f"the body of {operation.transaction} is not the one of its Action")
+            raise Fault(f"the body of {operation.transaction} is not the one of its Action")
         facts.patient = verified.vihf.patient_id
         if operation.transaction == "ITI-41":
             self._provide(message, body, verified, facts, now)
@@ -173,81 +107,6 @@ class Service:
             self._update(body, verified, facts, now)
         else:
             self._query(body, verified, facts)
-
-    # -- addressing and security --------------------------------------------------------------------------------------
-
-    def _addressing(self, message: SoapMessage, request: Incoming, facts: _Facts) -> _Operation:
-        identifier = message.addressing("MessageID")
-        service = request.path.removeprefix(f"{BASE}/")
-        facts.context = Context(message_id=identifier)
-        for name in ("Action", "MessageID", "To", "ReplyTo"):
-            found = message.envelope.findall(f"{{{soap.SOAP12}}}Header/{{{soap.WSA}}}{name}")
-            if len(found) > 1:
-                raise _addressing_fault("InvalidCardinality", f"wsa:{name} comes twice")
-            if not found:
-                reason = "A required header representing a Message Addressing Property is not present"
-                raise _addressing_fault("MessageAddressingHeaderRequired", f"{reason}: {name}")
-        operation = _OPERATIONS.get(message.addressing("Action"))
-        if operation is None or operation.service != service:
-            raise _addressing_fault("ActionNotSupported", f"the Action is none of the service {service}")
-        facts.context = Context(
-            operation.transaction,
-            identifier,
-            operation.response_action,
-            mtom=self.settings.mtom_answers and operation.transaction == "ITI-41",
-        )
-        if not _must_understand(message.header("Action")):
-            raise _addressing_fault("InvalidAddressingHeader", "wsa:Action must have mustUnderstand")
-        if not _UUID.fullmatch(identifier):
-            raise _addressing_fault("InvalidAddressingHeader", "wsa:MessageID is no urn:uuid")
-        self._once(identifier, _addressing_fault("DuplicateMessageID", "this wsa:MessageID has come before"))
-        if not message.addressing("To").endswith(request.path):
-            raise _addressing_fault("DestinationUnreachable", f"wsa:To is not the address of the service {service}")
-        reply_to = message.header("ReplyTo")
-        address = "" if reply_to is None else (reply_to.findtext(f"{{{soap.WSA}}}Address") or "").strip()
-        if address != soap.ANONYMOUS:
-            raise _addressing_fault("OnlyAnonymousAddressSupported", "wsa:ReplyTo is not the anonymous address")
-        declared = _parameters(request.content_type).get("action", operation_action := message.addressing("Action"))
-        if declared != operation_action:
-            raise _addressing_fault("ActionMismatch", "the Content-Type's action is not wsa:Action")
-        if (operation.transaction == "ITI-41") != message.multipart:
-            raise _Fault(f"{operation.transaction} goes {'as MTOM' if not message.multipart else 'as plain SOAP'}")
-        known = {f"{{{soap.WSA}}}{name}" for name in ("Action", "MessageID", "To", "ReplyTo", "From", "FaultTo")}
-        for header in message.envelope.iterfind(f"{{{soap.SOAP12}}}Header/*"):
-            if header.tag not in known | {f"{{{soap.WSSE}}}Security"} and _must_understand(header):
-                raise _Fault("a header that must be understood is not known here", code="MustUnderstand")
-        return operation
-
-    def _security(self, message: SoapMessage, now: datetime) -> Verified:
-        headers = message.envelope.findall(f"{{{soap.SOAP12}}}Header/{{{soap.WSSE}}}Security")
-        if len(headers) != 1 or [child.tag for child in headers[0]] != [f"{{{SAML}}}Assertion"]:
-            raise _security_fault("InvalidSecurity", "there must be one wsse:Security with one assertion")
-        element = headers[0][0]
-        try:
-            verified = assertion.verify(element, self._authorities, now=now)
-        except Rejected as refused:
-            problem = refused.problems[0]
-            raise _vihf_fault(problem.detail_code, problem.location, problem.message) from None
-        problems = list(_schema_errors(element))
-        sector, _, system = verified.vihf.sector.partition("^")
-        if self._tables.value_set("JDV_J61").find(sector, system) is None:
-            problems.append("JDV_J61: Secteur_Activite is not in the value set")
-        if verified.vihf.version not in {"3.0", "4.0"}:
-            problems.append("VIHF_Version is neither 3.0 nor 4.0")
-        if not 1 <= len(verified.vihf.roles) <= 2:
-            problems.append("one or two roles")
-        units = [each.value for each in verified.signer.subject if each.rfc4514_attribute_name == "OU"]
-        if self.settings.seal_of_structure and verified.vihf.structure not in units:
-            problems.append("Identifiant_Structure is not the structure of the seal's certificate")
-        if problems:
-            raise _security_fault("InvalidSecurityToken", "; ".join(problems))
-        self._once(verified.assertion_id, _security_fault("InvalidSecurityToken", "this assertion has come before"))
-        return verified
-
-    def _once(self, identifier: str, fault: _Fault) -> None:
-        if identifier in self._seen:
-            raise fault
-        self._seen.add(identifier)
 
     # -- ITI-41 -------------------------------------------------------------------------------------------------------
 
@@ -260,23 +119,24 @@ class Service:
         metadata = self._metadata(body, verified, "XDSRepositoryMetadataError", now)
         submitted = metadata.submission
         facts.about(submitted)
-        _refuse(dmp_metadata.check_set(metadata))
+        _refuse(
+            _against_schema(body, metadata.code),
+            dmp_metadata.check_set(metadata),
+            dmp_metadata.check_entries(metadata),
+            dmp_metadata.check_associations(metadata, dmp_metadata.read_associations(body)),
+        )
         self._patient(submitted.patient_id)
-        associations = dmp_metadata.read_associations(body)
-        _refuse(dmp_metadata.check_entries(metadata))
-        _refuse(dmp_metadata.check_associations(metadata, associations))
         _refuse(dmp_documents.check(submitted, documents, look_inside=self.settings.documents))
         _refuse(self._signature(submitted, documents, verified, now))
         _refuse(self._registered(submitted, verified))
         self.registry.register(submitted, [documents[entry.entry_uuid] for entry in submitted.entries])
 
     def _metadata(self, body: etree._Element, verified: Verified, code: str, now: datetime) -> Metadata:
-        _refuse(XdsError(code, f"schema: {error}", "SubmitObjectsRequest") for error in _schema_errors(body))
         try:
             (submitted,) = ebrim_reader.parse(etree.tostring(body, with_tail=False))
         except (Rejected, ValueError):
             error = XdsError(code, "ITI TF-3 4.2.1: there must be one submission set", "RegistryObjectList")
-            raise _Refused(error) from None
+            raise _Refused(*_against_schema(body, code), error) from None
         return Metadata(
             submission=submitted,
             vihf=verified.vihf,
@@ -350,7 +210,7 @@ class Service:
         metadata = self._metadata(body, verified, "XDSRegistryMetadataError", now)
         submitted = metadata.submission
         facts.about(submitted)
-        _refuse(dmp_metadata.check_set(metadata))
+        _refuse(_against_schema(body, metadata.code), dmp_metadata.check_set(metadata))
         self._patient(submitted.patient_id)
         if submitted.unique_id in self.registry.submissions:
             message = "ITI TF-3 4.2.4: this submission set uniqueId is registered"
@@ -402,7 +262,7 @@ class Service:
         if not all(_QUERY_VALUES.fullmatch(value) for value in values):
             message = "ITI-18 3.18.4.1.2.3.5: a value is a quoted string in parentheses"
             raise _Refused(XdsError("XDSRegistryError", message, "Slot/ValueList"))
-        _refuse(XdsError("XDSRegistryError", f"schema: {error}", "AdhocQueryRequest") for error in _schema_errors(body))
+        _refuse(XdsError("XDSRegistryError", f"schema: {error}", "AdhocQueryRequest") for error in schema_errors(body))
         if option is None or (option.get("returnType") != "ObjectRef" and not self.settings.leaf_class):
             raise _Refused(XdsError(_DENIED, "TD3.1b: a PFI gets references, not metadata", "ResponseOption"))
         patient = verified.vihf.patient_id
@@ -434,16 +294,6 @@ class _Facts:
         return Processed(answer, self.context, codes, self.patient, self.submission, self.documents)
 
 
-def _read(request: Incoming) -> SoapMessage:
-    try:
-        message = soap.read_message(request.content_type, request.body)
-    except ProtocolError as error:
-        raise _Fault(str(error)) from None
-    if message.namespace != soap.SOAP12:
-        raise _Fault("SOAP 1.2 is spoken here", code="VersionMismatch")
-    return message
-
-
 def _documents(message: SoapMessage, body: etree._Element) -> dict[str, bytes | memoryview]:
     """The documents by the id of their entry. Every part of the message belongs to one."""
     found: dict[str, bytes | memoryview] = {}
@@ -451,12 +301,12 @@ def _documents(message: SoapMessage, body: etree._Element) -> dict[str, bytes | 
         for element in body.iterfind(f"{{{submission.XDS}}}Document"):
             identifier = element.get("id", "")
             if identifier in found:
-                raise _Fault("two Documents have the same id")
+                raise Fault("two Documents have the same id")
             found[identifier] = soap.included(element, message)
     except ProtocolError as error:
-        raise _Fault(f"MTOM: {error}") from None
-    if len(found) != len(message.attachments):
-        raise _Fault("MTOM: a part belongs to no Document, or two Documents share one")
+        raise Fault(f"MTOM: {error}") from None
+    if len({id(part) for part in found.values()}) != len(message.attachments):
+        raise Fault("MTOM: a part belongs to no Document, or two Documents share one")
     return found
 
 
@@ -469,57 +319,14 @@ def _unpaired(entries: list[str], documents: list[str]) -> Iterator[XdsError]:
             yield XdsError("XDSMissingDocumentMetadata", "ITI-41: the Document has no entry", f"Document[{number}]")
 
 
-def _refuse(errors: Iterator[XdsError]) -> None:
-    if found := tuple(errors):
+def _against_schema(body: etree._Element, code: str) -> Iterator[XdsError]:
+    return (XdsError(code, f"schema: {error}", "SubmitObjectsRequest") for error in schema_errors(body))
+
+
+def _refuse(*errors: Iterator[XdsError]) -> None:
+    if found := tuple(chain.from_iterable(errors)):
         raise _Refused(*found)
 
 
 def _codes(errors: Sequence[XdsError]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(error.code for error in errors))
-
-
-@cache
-def _schema() -> etree.XMLSchema:
-    return etree.XMLSchema(etree.parse(schema_path("dmp-request.xsd")))
-
-
-def _schema_errors(element: etree._Element) -> Iterator[str]:
-    """Where an element breaks the schema of requests; never with what stands there."""
-    schema = _schema()
-    if not schema.validate(element):
-        for error in islice(cast("Iterable[etree._LogEntry]", schema.error_log), 10):
-            path = re.sub(r"\w+:", "", error.path or "")
-            yield f"{error.type_name} at {path}"
-
-
-def _parameters(content_type: str) -> Mapping[str, str]:
-    from pfiflow.dmp.mtom import media_type
-
-    return media_type(content_type)[1]
-
-
-def _must_understand(element: etree._Element | None) -> bool:
-    """With the SOAP prefix, or without as published samples have it."""
-    value = (
-        "" if element is None else element.get(f"{{{soap.SOAP12}}}mustUnderstand", element.get("mustUnderstand", ""))
-    )
-    return value.strip() in {"true", "1"}
-
-
-def _addressing_fault(subcode: str, reason: str) -> _Fault:
-    return _Fault(reason, subcode=subcode, namespace=soap.WSA)
-
-
-def _security_fault(subcode: str, reason: str) -> _Fault:
-    return _Fault(reason, subcode=subcode, namespace=soap.WSSE)
-
-
-def _vihf_fault(detail_code: str, location: str, message: str) -> _Fault:
-    reason = f"{location}: {message}"
-    if detail_code == assertion.INVALID_CERTIFICATE:
-        return _Fault(reason, subcode=detail_code)
-    if "Instant" in location or "Conditions" in location:
-        return _security_fault("MessageExpired", reason)
-    if "Signature" in location or location.endswith("@ID"):
-        return _security_fault("FailedCheck", reason)
-    return _security_fault("InvalidSecurityToken", reason)
