@@ -147,7 +147,7 @@ def _certificates(folder: Path, listen: Address) -> TlsOptions:
         from pfiflow.simulators.certificates import Authority
     except ModuleNotFoundError as error:
         raise _not_installed(error) from None
-    authority = Authority(folder)
+    authority = Authority(folder.resolve())  # a route file reads paths from where it lies
     server, client = authority.issue("localhost", listen.host), authority.issue("client.localhost")
     click.echo(f"PFI_TLS_CA={authority.certificate}")
     click.echo(f"PFI_TLS_CERTIFICATE={client.certificate}")
