@@ -6,6 +6,7 @@ The same submission gives the same bytes. Reading is `pfiflow.xds.ebrim_reader`,
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 from uuid import UUID, uuid5
@@ -27,6 +28,7 @@ _IDS: Final = UUID("8b7d1d0b-0f0e-5c57-8f0e-6f5a53e6c1b1")  # the namespace of t
 _IN_ATTRIBUTE: Final = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 )
+_SPECIAL: Final = re.compile(r'[&<>"\t\n\r]')
 _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 
 
@@ -160,7 +162,7 @@ def _slots(slots: Iterable[tuple[str, tuple[str, ...]]]) -> str:
 
 
 def _value(text: str) -> str:
-    return f"<rim:Value>{text.translate(_IN_TEXT)}</rim:Value>" if text else "<rim:Value></rim:Value>"
+    return f"<rim:Value>{text.translate(_IN_TEXT) if _SPECIAL.search(text) else text}</rim:Value>"
 
 
 def _name(text: str) -> str:
@@ -215,7 +217,7 @@ def _external_identifier(ids: UUID, owner: str, kind: tuple[str, str], value: st
 
 
 def _attribute(value: str) -> str:
-    return value.translate(_IN_ATTRIBUTE)
+    return value.translate(_IN_ATTRIBUTE) if _SPECIAL.search(value) else value
 
 
 def _id(ids: UUID, owner: str, role: str, index: int) -> str:
