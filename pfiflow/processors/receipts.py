@@ -43,19 +43,18 @@ _GATES: Mapping[str, str] = MappingProxyType(
 
 
 def _receipts(exchange: Exchange[Transmission]) -> Exchange[tuple[bytes, ...]]:
-    transmission = exchange.body
-    if not transmission.wants_delivery_receipts:
+    failures = tuple(_failures(exchange)) if exchange.body.wants_delivery_receipts else ()
+    if not failures:
         return exchange.with_body(())
-    original = original_of(transmission.raw)
+    original = original_of(exchange.body.raw)
     now = datetime.now(UTC).astimezone(_PARIS)
     receipts = tuple(
         mail_receipt(
             original, addressee, control_id=control_id(exchange.id, "Z02", addressee.address), now=now, failure=failure
         )
-        for addressee, failure in _failures(exchange)
+        for addressee, failure in failures
     )
-    told = exchange.with_body(receipts)
-    return told.with_note("receipts", kind="Z02", count=len(receipts)) if receipts else told
+    return exchange.with_body(receipts).with_note("receipts", kind="Z02", count=len(receipts))
 
 
 def _failures(exchange: Exchange[Transmission]) -> Iterator[tuple[Addressee, Failure]]:

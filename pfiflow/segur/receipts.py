@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -120,6 +121,7 @@ _KINDS: Mapping[ReceiptKind, _Kind] = MappingProxyType(
 )
 _TABLE = "AckMetierZAM"
 _FINAL = b"F|"  # OBX-11, and an empty OBX-12 as in the official examples
+_LONGEST_HEADER = 4096  # bytes of MSH
 _LONGEST_EXPLANATION = 250  # ERR-8, HL7 2.5
 
 
@@ -163,7 +165,8 @@ def reading_failure(code: str, explanation: str = "") -> Failure:
 
 def original_of(message: Message | bytes) -> Original:
     """What a receipt repeats of a message, from its MSH. Raises MessageError: no ER7, or an unknown character set."""
-    message = parse(message) if isinstance(message, bytes) else message
+    if isinstance(message, bytes):
+        message = parse(re.split(rb"[\r\n]", message[:_LONGEST_HEADER], maxsplit=1)[0])
     return Original(
         control_id=message.get("MSH-10"),
         sender=Party(_name(message, 3), _name(message, 4)),
