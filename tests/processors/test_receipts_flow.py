@@ -162,6 +162,8 @@ async def test_one_refused_of_three_is_one_receipt(start: Start, operator: MailS
         assert await flow.counts("receipts") == (0, 1, 0)
         assert await flow.counts("mail") == (0, 1, 0)
         events = {entry.event: entry for entry in await flow.store.journal()}
+        (sent,) = await flow.store.messages(channel="mail")
+    assert (sent.headers["hl7-sender"], sent.headers["hl7-receiver"]) == ("DPI-DEMO|HOPITAL-DEMO", "PFI|HOPITAL-DEMO")
     (mail,) = operator.received
     assert mail.recipients == (A, C)
     (receipt,) = receipts_at(dpi)
