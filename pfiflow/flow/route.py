@@ -261,7 +261,8 @@ class Route:
     """One source, and the steps that each of its exchanges goes through.
 
     `on_rejected` runs in the unit of work that settles a refused exchange, with headers `error-code`, `error-message`,
-    `error-location` set: it tells somebody. For a channel route the message then becomes a dead letter.
+    `error-location` set: it tells somebody. For a channel route the message then becomes a dead letter. It runs as well
+    for a message that redelivery gives up, with the `error-code` "given-up".
     """
 
     id: str

@@ -61,7 +61,7 @@ class RouteForm:
     steps: Steps = option(doc="What each exchange goes through, in order.", example=[{"to": {"channel": "dmp"}}])
     on_rejected: Steps = option(
         default=(),
-        doc="Steps for a refused exchange; headers error-code, error-message and error-location say why.",
+        doc="Steps for an exchange refused or given up; headers error-code, error-message and error-location say why.",
         example=[{"to": {"channel": "refused"}}],
     )
     place: Place = _WHERE
