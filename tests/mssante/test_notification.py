@@ -210,7 +210,7 @@ AUTOMATIC = "Disposition: automatic-action/MDN-sent-automatically; "
     ("fields", "disposition", "failed", "code", "label"),
     [
         (AUTOMATIC + "processed", "processed", False, "", ""),
-        (AUTOMATIC + "processed/error\nError: 902^Inconnu^applicationError| E^Error^x", "processed", True, "902", "Inconnu"),
+        (AUTOMATIC + "processed/error\nError: 902^Inconnu^x| E^Error^x", "processed", True, "902", "Inconnu"),
         (AUTOMATIC + "processed/Error: 903^Pas d'INS^messageError| E^Error^x", "processed", True, "903", "Pas d'INS"),
         ("Disposition:automatic-action/MDN-sent-automatically;processed/Error:904", "processed", True, "904", ""),
         (AUTOMATIC + "processed/ERROR\nError: 905 - incomplet", "processed", True, "905", "incomplet"),
