@@ -122,7 +122,9 @@ def _failure(error: Exception, *, started: bool) -> Failure | None:
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
         return Failure.TLS
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Failure.UNREACHABLE
+        # Closed after the TCP connection, so during the handshake: not every server sends the alert that says why.
+        closed = isinstance(error.os_error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+        return Failure.TLS if closed else Failure.UNREACHABLE
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Failure.TIMEOUT
     if not isinstance(error, aiohttp.ClientError | OSError):
@@ -142,7 +144,8 @@ def _is_alert(error: BaseException) -> bool:
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     for _ in range(5):
-        if error is None or isinstance(error, ssl.SSLError):
+        # aiohttp's own errors are some of them SSLError by name only; they keep the true one.
+        if error is None or (isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError)):
             return error
         error = getattr(error, "os_error", None) or error.__cause__ or error.__context__
     return None
@@ -155,9 +158,8 @@ def _detail(error: BaseException) -> str:
         return f"the DMP's certificate: {tls.verify_message}"
     if tls is not None:
         return f"TLS: {tls.reason or type(tls).__name__}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "the DMP's certificate is for another host"
-    return getattr(error, "strerror", None) or type(error).__name__
+    cause = getattr(error, "os_error", None) or error
+    return getattr(cause, "strerror", None) or type(cause).__name__
 
 
 def _retry_after(value: str) -> float | None:
