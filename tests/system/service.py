@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ OUTBOUND = ROOT / "routes" / "outbound.yaml"
 
 T = TypeVar("T")
 
-_START = 20.0  # seconds; a start takes one
+_START = 40.0  # seconds; a start takes one, on a machine that has nothing else to do
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/=]{120,}")
 _FREE = random.SystemRandom()
 
@@ -142,7 +143,7 @@ class Service:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 45.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Its exit status."""
         assert self.process is not None
         return self.process.wait(timeout)
@@ -209,8 +210,16 @@ class Service:
         return [entry for entry in found if event in {"", entry.event}]
 
     def settled(self, *, timeout: float = 30.0) -> None:
-        """Wait until no mail waits."""
-        until(lambda: self.channel().waiting == 0, timeout=timeout, what="no mail waits")
+        """Wait until no mail waits. When some do for too long, says which and why."""
+        try:
+            until(lambda: self.channel().waiting == 0, timeout=timeout)
+        except AssertionError:
+            now = time.time()
+            waiting = [
+                f"{each.sequence}: {each.attempts} attempts, due in {each.due - now:.1f} s, {each.cause}"
+                for each in self.messages(state="waiting")
+            ]
+            raise AssertionError("\n".join(["still waiting:", *waiting, *self._log_lines()[-20:]])) from None
 
     # -- what its logs may not hold --------------------------------------------------------------------------------
 
@@ -263,6 +272,7 @@ class Peer:
         self._timeout = timeout
         self._socket: socket.socket | None = None
         self._decoder = mllp.Decoder(2**20)
+        self._frames: deque[bytes] = deque()
 
     def send(self, message: bytes) -> ack.Acknowledgement:
         """One message and its acknowledgement. Raises OSError: no answer came."""
@@ -274,6 +284,7 @@ class Peer:
         """Bytes as they are."""
         if self._socket is None:
             self._decoder = mllp.Decoder(2**20)
+            self._frames.clear()
             self._socket = socket.create_connection(("127.0.0.1", self._service.port), self._timeout)
         try:
             self._socket.sendall(data)
@@ -285,18 +296,19 @@ class Peer:
         """The next acknowledgement on the connection."""
         assert self._socket is not None
         try:
-            while True:
+            while not self._frames:
                 data = self._socket.recv(65536)
                 if not data:
                     raise ConnectionResetError("closed without an answer")
                 for event in self._decoder.feed(data):
                     assert isinstance(event, mllp.Frame), event
-                    return ack.parse_ack(event.payload)
+                    self._frames.append(event.payload)
         except OSError:
             self.close()
             raise
+        return ack.parse_ack(self._frames.popleft())
 
-    def persist(self, message: bytes, *, patience: float = 60.0) -> int:
+    def persist(self, message: bytes, *, patience: float = 200.0) -> int:
         """As a DPI does: the same message again and again until it is answered AA. How many sendings that took."""
         deadline = time.monotonic() + patience
         attempt = 0

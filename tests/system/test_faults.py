@@ -20,7 +20,7 @@ from pfiflow.simulators.mail import MailSimulator, Stage
 from pfiflow.simulators.messages import document, message, patient
 from tests.system.conftest import PASSWORD, Keys
 from tests.system.mails import opened
-from tests.system.service import OUTBOUND, Peer, Service, run_command, until
+from tests.system.service import Peer, Service, run_command, until
 
 QUICK = (
     "redelivery: {initial-delay: 10s, max-delay: 15m, max-age: 7d}",
@@ -79,9 +79,11 @@ def test_the_server_is_down_for_a_while(quick: Service, operator: MailSimulator)
     assert quick.channel().done == 5
 
 
-def test_an_outage_costs_no_processor(make_service: Callable[..., Service], operator: MailSimulator) -> None:
+def test_an_outage_costs_no_processor(
+    make_service: Callable[..., Service], derive: Callable[..., Path], operator: MailSimulator
+) -> None:
     operator.stop()
-    service = make_service().start()  # 10 s between attempts
+    service = make_service(derive((QUICK[0], "redelivery: {initial-delay: 4s}"))).start()
     send(service, *(order(n) for n in range(1, 21)))
     until(lambda: service.logged("warning"), what="the outage is noticed")
     send(service, *(order(n) for n in range(21, 31)))
@@ -99,23 +101,18 @@ def test_an_outage_costs_no_processor(make_service: Callable[..., Service], oper
     assert len(operator.received) == 30
 
 
-def test_a_server_that_hangs_costs_no_processor(make_service: Callable[..., Service], operator: MailSimulator) -> None:
+def test_a_server_that_hangs_costs_no_processor(quick: Service, operator: MailSimulator) -> None:
     operator.script("CONNECT", "421 4.3.2 not now", times=1, close=True)
-    operator.script("CONNECT", delay=5.0, times=1)
-    service = make_service().start()
-    service.terminate()
-    service.route = service.folder / "hang.yaml"
-    service.route.write_text(OUTBOUND.read_text().replace(QUICK[0], QUICK[1]))
-    service.start()
-    send(service, *(order(n) for n in range(1, 9)))
+    operator.script("CONNECT", delay=4.0, times=1)
+    send(quick, *(order(n) for n in range(1, 9)))
     until(lambda: operator.counts["CONNECT"] >= 2, what="the second attempt hangs")
-    assert service.process is not None
-    process = psutil.Process(service.process.pid)
+    assert quick.process is not None
+    process = psutil.Process(quick.process.pid)
     before = process.cpu_times()
     time.sleep(2.0)
     after = process.cpu_times()
     assert after.user + after.system - before.user - before.system < 0.2
-    service.settled(timeout=30)
+    quick.settled()
     assert len(operator.received) == 8
 
 
@@ -385,12 +382,12 @@ def test_a_file_that_is_no_store(make_service: Callable[..., Service]) -> None:
 
 
 def test_a_wrong_route_file_does_not_start(make_service: Callable[..., Service], derive: Callable[..., Path]) -> None:
-    route = derive(("check-transmission:", "check-transmision:"), ("workers: 4", "workers: four"))
+    route = derive(("check-transmission:", "check-transmision:"), ("max-age: 30d", "max-age: long"))
     service = make_service(route)
     done = run_command("run", route, environment=service.environment)
     assert done.returncode == 3
     lines = route.read_text().splitlines()
-    for word, hint in (("check-transmision", "check-transmission"), ("workers: four", "workers")):
+    for word, hint in (("check-transmision", "check-transmission"), ("max-age: long", "max-age")):
         (row,) = [number for number, line in enumerate(lines, 1) if word in line]
         (told,) = [line for line in done.stderr.splitlines() if f"{route}:{row}:" in line]
         assert hint in told
