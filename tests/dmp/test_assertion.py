@@ -16,7 +16,7 @@ from lxml import etree
 from pfiflow.dmp import soap
 from pfiflow.dmp.assertion import INVALID_CERTIFICATE, verify
 from pfiflow.dmp.seal import Seal
-from pfiflow.dmp.signing import DS
+from pfiflow.dmp.signing import DS, signature_value
 from pfiflow.dmp.vihf import SAML, VihfForm
 from pfiflow.errors import Rejected
 from pfiflow.simulators.certificates import Authority
@@ -141,6 +141,28 @@ def test_no_wrapping(seal: Seal, trusted: Trusted, attack: Callable[[bytes], byt
     data = attack(assertion(seal))
     etree.fromstring(data)
     refusal(data, trusted)
+
+
+def signed_anew(data: bytes, seal: Seal, old: bytes, new: bytes) -> bytes:
+    """An assertion whose SignedInfo says something else, signed by the rightful signer."""
+    start, end = data.index(b"<ds:SignedInfo>"), data.index(b"</ds:SignedInfo>") + len(b"</ds:SignedInfo>")
+    info = data[start:end].replace(old, new)
+    assert info != data[start:end]
+    canonical = info.replace(b"<ds:SignedInfo>", b'<ds:SignedInfo xmlns:ds="%s">' % DS.encode())
+    head, _, rest = data[end:].partition(b"<ds:SignatureValue>")
+    value = signature_value(canonical, seal, "sha256").encode()
+    return data[:start] + info + head + b"<ds:SignatureValue>" + value + rest[rest.index(b"</ds:SignatureValue>") :]
+
+
+def test_what_the_signer_refers_to(seal: Seal, trusted: Trusted) -> None:
+    data = assertion(seal)
+    uri = b'URI="#' + ASSERTION_ID.encode()
+    prefixes = b'PrefixList="ds saml #default xsi"'
+    assert verify(signed_anew(data, seal, prefixes, b'PrefixList="xsi"'), trusted, now=NOW).vihf == VIHF
+    assert "something else" in str(refusal(signed_anew(data, seal, uri, b'URI="#_other'), trusted))
+    assert "something else" in str(refusal(signed_anew(data, seal, uri + b'"', b'URI=""'), trusted))
+    enveloped = f'"{DS}enveloped-signature"'.encode()
+    assert "transforms" in str(refusal(signed_anew(data, seal, enveloped, b'"urn:x"'), trusted))
 
 
 def test_an_id_twice_in_the_envelope(seal: Seal, trusted: Trusted) -> None:

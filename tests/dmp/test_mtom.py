@@ -73,6 +73,11 @@ def test_leniency() -> None:
     assert (third.content_id, bytes(third.data)) == ("c", b"abcd")
 
 
+def test_a_part_of_nothing_at_all() -> None:
+    root, others = mtom.read({"boundary": "L"}, b"--L\r\nContent-ID: a\r\n\r\n--L\r\n\r\n--L--")
+    assert (root.content_id, bytes(root.data), [bytes(part.data) for part in others]) == ("a", b"", [b""])
+
+
 HEAD = b"--L\r\nContent-ID: <a>\r\n\r\nx\r\n"
 
 
