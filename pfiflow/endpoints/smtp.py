@@ -68,6 +68,8 @@ class SmtpSink:
             size=delivery.message_size,
             response=delivery.response,
         )
+        # What a DSN or an MDN that comes back later is matched with: by Message-ID, or by ENVID, its local part.
+        sent = sent.with_memory("mail", mail.message_id, **sent.headers, recipients=" ".join(accepted))
         for recipient in delivery.refused:
             sent = sent.with_note(
                 "recipient-refused", recipient=mask_address(recipient.address), answer=_answer(recipient)

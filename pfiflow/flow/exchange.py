@@ -68,12 +68,12 @@ class Exchange(Generic[T_co]):
         """The same exchange with these headers added or replaced."""
         return evolve(self, headers={**self.headers, **headers})
 
-    def with_note(self, event: str, **facts: object) -> Exchange[T_co]:
+    def with_note(self, event: str, /, **facts: object) -> Exchange[T_co]:
         """The same exchange with one more fact for the journal (values are written with `str`)."""
         note = Note(event, {name: str(value) for name, value in facts.items()})
         return evolve(self, notes=(*self.notes, note))
 
-    def with_memory(self, kind: str, key: str, **facts: object) -> Exchange[T_co]:
+    def with_memory(self, kind: str, key: str, /, **facts: object) -> Exchange[T_co]:
         """The same exchange with one lasting fact to record (values are written with `str`)."""
         memory = Memory(kind, key, {name: str(value) for name, value in facts.items()})
         return evolve(self, memories=(*self.memories, memory))

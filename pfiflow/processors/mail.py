@@ -89,7 +89,10 @@ def _mail(exchange: Exchange[sending.Package], *, mailbox: sending.Mailbox) -> E
     built = sending.mail(
         exchange.body, mailbox, audience=_audience(exchange), exchange_id=exchange.id, received=_received(exchange)
     )
-    return exchange.with_body(built).with_headers({"message-id": built.message_id})
+    transmission = exchange.body.transmission
+    wanted = (("delivery", transmission.wants_delivery_receipts), ("reading", transmission.wants_reading_receipts))
+    headers = {"message-id": built.message_id, "wants-receipts": " ".join(name for name, asked in wanted if asked)}
+    return exchange.with_body(built).with_headers(headers)
 
 
 def _packer(options: XdmPackOptions) -> Callable[[Exchange[Any]], Exchange[sending.Package]]:
@@ -129,6 +132,6 @@ COMPONENTS = (
         doc="Writes the MSSanté mail of a package to the audience named by the header `audience`.",
         accepts=sending.Package,
         gives=OutgoingMail,
-        sets=("message-id",),
+        sets=("message-id", "wants-receipts"),
     ),
 )
