@@ -75,14 +75,14 @@ def may_answer(mail: ReceivedMail, our_mailboxes: Collection[str]) -> str:
     """
     ours = {address.lower() for address in our_mailboxes}
     sources = {mail.sender.lower(), (mail.return_path or "").lower(), mail.reply_to.lower()}
-    top = mail.top
-    if top is None or mail.kind in _ANSWERS or top.media_type == "multipart/report":
+    if mail.kind in _ANSWERS or mail.top.media_type == "multipart/report":
         return f"the mail is itself an answer or a report ({mail.kind})"
     if mail.return_path == "":
         return "the return path is null"
     if mail.auto_submitted not in {"", "no"}:
         return f"Auto-Submitted is {mail.auto_submitted[:40]}"
-    if "list-id" in top.headers or top.headers.text("precedence").strip().lower() in _BULK:
+    fields = mail.top.headers
+    if "list-id" in fields or fields.text("precedence").strip().lower() in _BULK:
         return "the mail comes from a list, or is sent in bulk"
     if ours & (sources - {""}):
         return "the mail comes from one of our own mailboxes"

@@ -29,6 +29,9 @@ ERROR_SUBJECT: Final = "[KO Intégration système !]"
 _ERROR: Final = re.compile(r"\[\s*(?:KO\s+integration\s+systeme|Erreur\s+d.?\s?integration)\s*!?\s*\]", re.IGNORECASE)
 _CODE: Final = re.compile(r"\s*\[\s*(\d{1,4})\s*\]")
 _REPORTS: Final[dict[str, Kind]] = {"disposition-notification": "mdn", "delivery-status": "dsn"}
+_REPORT_TYPES: Final = frozenset(
+    {"multipart/report", "message/disposition-notification", "message/global-disposition-notification"}
+)
 _BOUNCERS: Final = frozenset({"mailer-daemon", "postmaster"})
 _ABSENT: Final = re.compile(
     r"^(?:reponse automatique|message automatique|absence du bureau|absent\b|automatic reply|auto(?:matic)?[- ]?reply"
@@ -41,9 +44,10 @@ _PKCS7: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"}
 
 def answer_kind(top: Part) -> Kind | None:
     """The kind of a mail that answers, or reports on, another: nothing in it is a document for us. None otherwise."""
-    if top.media_type == "multipart/report" or top.media_type.startswith("message/disposition-notification"):
-        declared = _REPORTS.get(top.parameters.get("report-type", "").strip().lower())
-        return declared or _report_of(top) or "auto-reply"
+    report = _report(top)
+    if report is not None:
+        declared = _REPORTS.get(report.parameters.get("report-type", "").strip().lower())
+        return declared or _report_of(report) or "auto-reply"
     if _ERROR.search(ascii_fold(top.headers.get("subject"))):
         return "error-report"
     if is_automatic_reply(top):
@@ -89,6 +93,12 @@ def is_encrypted(part: Part) -> bool:
 def is_tnef(part: Part) -> bool:
     """Outlook's winmail.dat."""
     return part.media_type in {"application/ms-tnef", "application/vnd.ms-tnef"} or part.name.lower() == "winmail.dat"
+
+
+def _report(top: Part) -> Part | None:
+    """The report that the mail is, also when a signature or a gateway's footer is wrapped around it."""
+    wrapped = top.parts if top.media_type in {"multipart/signed", "multipart/mixed"} else ()
+    return next((part for part in (top, *wrapped) if part.media_type in _REPORT_TYPES), None)
 
 
 def _report_of(top: Part) -> Kind | None:

@@ -249,7 +249,7 @@ def correlation(mail: ReceivedMail, fields: Headers | None = None) -> Correlatio
 
 
 def _top_of(mail: ReceivedMail, kind: str) -> Part:
-    if mail.kind != kind or mail.top is None:
+    if mail.kind != kind:
         raise Rejected(_problem(f"the mail is of kind {mail.kind}, not {kind}", "Content-Type", "RFC 6522"))
     return mail.top
 
@@ -326,10 +326,10 @@ def _coded(texts: list[str]) -> tuple[str, str]:
     return "", next((text.strip()[:250] for text in texts if text.strip()), "")
 
 
-def _returned_ids(top: Part | None) -> tuple[str, ...]:
+def _returned_ids(top: Part) -> tuple[str, ...]:
     """The Message-ID of the mail, or of the headers, that a report returns."""
     found: list[str] = []
-    for part in top.leaves() if top is not None else ():
+    for part in top.leaves():
         if part.media_type in {"text/rfc822-headers", "message/global-headers"}:
             content = part.content()[: headers.MAX_BYTES]
             fields, _ = headers.parse(content, 0, len(content))

@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pfiflow.errors import Problem, Rejected
 from pfiflow.mssante import headers
 from pfiflow.mssante.headers import Headers
 
-__all__ = ["Limits", "Part", "parse"]
+__all__ = ["Limits", "Part", "outline", "parse"]
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
 _GUESS: Final = re.compile(rb"(?:^|\n)--([!-~](?:[!-~ ]{0,68}[!-~])?)[ \t]*\r?\n(?=[A-Za-z-]{1,60}:)")
@@ -111,6 +111,11 @@ def parse(data: bytes, *, limits: Limits | None = None) -> Part:
     return _parse(data, 0, len(data), _Budget(limits or Limits()), 0, "text/plain")
 
 
+def outline(data: bytes) -> Part:
+    """The mail's own headers, its body unopened: what is left of a mail that `parse` refuses."""
+    return _part(data, 0, len(data), "text/plain")
+
+
 class _Budget:
     """How many parts may still come."""
 
@@ -128,21 +133,26 @@ class _Budget:
 
 def _parse(data: bytes, begin: int, end: int, budget: _Budget, depth: int, default: str) -> Part:
     budget.spend(depth)
+    part = _part(data, begin, end, default)
+    if not part.media_type.startswith("multipart/"):
+        return part
+    start = part.start
+    windows = _split(data, start, end, part.parameters.get("boundary", "").encode("utf-8", "replace"))
+    guess = None if windows else _GUESS.search(data, max(start - 1, 0), min(end, start + _GUESS_WITHIN))
+    if guess is not None:
+        windows = _split(data, start, end, guess[1])
+    inner = "message/rfc822" if part.media_type == "multipart/digest" else "text/plain"
+    parts = tuple(_parse(data, first, last, budget, depth + 1, inner) for first, last in windows)
+    return evolve(part, parts=parts, guessed=guess is not None)
+
+
+def _part(data: bytes, begin: int, end: int, default: str) -> Part:
     fields, start = headers.parse(data, begin, end)
     media_type, parameters = headers.parameters(fields.text("content-type"))
     if _MEDIA_TYPE.fullmatch(media_type) is None:
         media_type = default
     disposition, details = headers.parameters(fields.text("content-disposition"))
     name = details.get("filename") or parameters.get("name") or ""
-    parts: tuple[Part, ...] = ()
-    guessed = False
-    if media_type.startswith("multipart/"):
-        windows = _split(data, start, end, parameters.get("boundary", "").encode("utf-8", "replace"))
-        if not windows and (match := _GUESS.search(data, max(start - 1, 0), min(end, start + _GUESS_WITHIN))):
-            guessed = True
-            windows = _split(data, start, end, match[1])
-        inner = "message/rfc822" if media_type == "multipart/digest" else "text/plain"
-        parts = tuple(_parse(data, first, last, budget, depth + 1, inner) for first, last in windows)
     return Part(
         data=data,
         begin=begin,
@@ -154,8 +164,6 @@ def _parse(data: bytes, begin: int, end: int, budget: _Budget, depth: int, defau
         encoding=fields.text("content-transfer-encoding").partition(";")[0].strip().lower(),
         disposition=disposition,
         name=" ".join(name.replace("\\", "/").rpartition("/")[2].split())[:250],
-        parts=parts,
-        guessed=guessed,
     )
 
 

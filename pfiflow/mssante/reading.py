@@ -18,7 +18,7 @@ from pfiflow.errors import Problem, Rejected
 from pfiflow.mssante.archives import Forwarded, FoundArchive, search
 from pfiflow.mssante.classification import Kind, answer_kind, auto_submitted, error_code_of, is_encrypted
 from pfiflow.mssante.headers import Address, addresses, date_of, decode, message_ids
-from pfiflow.mssante.parts import Limits, Part, parse
+from pfiflow.mssante.parts import Limits, Part, outline, parse
 
 __all__ = ["Forwarded", "FoundArchive", "Kind", "Limits", "ReceivedMail", "read"]
 
@@ -37,7 +37,7 @@ class ReceivedMail:
 
     Attributes:
         raw: the mail as fetched.
-        top: its MIME structure, windows on `raw`; None when unreadable.
+        top: its MIME structure, windows on `raw`; unopened when it passes the limits.
         kind: see `classification.Kind`.
         message_id: with its angle brackets; "" when absent.
         sender: the address of From, "" when there is no usable one; `sender_label` the name beside it.
@@ -59,7 +59,7 @@ class ReceivedMail:
     """
 
     raw: bytes
-    top: Part | None
+    top: Part
     kind: Kind
     message_id: str = ""
     sender: str = ""
@@ -104,14 +104,17 @@ class ReceivedMail:
 def read(raw: bytes, *, limits: Limits | None = None) -> ReceivedMail:
     """What a mail says, and what kind it is. Memory: the mail, its decoded archive, and little more. Never raises."""
     limits = limits or Limits()
+    refusal: tuple[Problem, ...] = ()
     try:
         top = parse(raw, limits=limits)
     except Rejected as error:
-        return ReceivedMail(raw, None, "unreadable", problems=error.problems)
+        top, refusal = outline(raw), error.problems
     mail = _facts(raw, top)
     answer = answer_kind(top)
     if answer is not None:
-        return evolve(mail, kind=answer, error_code=error_code_of(mail.subject))
+        return evolve(mail, kind=answer, error_code=error_code_of(mail.subject), problems=refusal)
+    if refusal:
+        return evolve(mail, kind="unreadable", problems=refusal)
     if not top.headers.fields:
         problem = Problem("207", "no header field at all: this is no mail", "headers", rule="RFC 5322 §3.6")
         return evolve(mail, kind="unreadable", problems=(problem,))

@@ -34,24 +34,22 @@ def enclosed(mail: ReceivedMail, *, name: str = "") -> list[bytes]:
 
 def header_block(mail: ReceivedMail) -> list[bytes]:
     """A `text/rfc822-headers` part (RFC 6522 §4): the header fields alone, when the whole would be too large."""
-    end = mail.top.start if mail.top is not None else min(len(mail.raw), 65_536)
-    block = _LINE_END.sub(b"\r\n", mail.raw[:end].translate(_SEVEN_BIT)).rstrip(b"\r\n")
+    block = _LINE_END.sub(b"\r\n", mail.raw[: mail.top.start].translate(_SEVEN_BIT)).rstrip(b"\r\n")
     return [b"Content-Type: text/rfc822-headers", b"", block]
 
 
 def attachments(mail: ReceivedMail) -> list[list[bytes]]:
     """The attachments of the mail itself, as parts to repeat beside the original: what the volet 1.1.2 asks for."""
-    leaves = mail.top.leaves() if mail.top is not None and mail.top.parts else ()
+    leaves = mail.top.leaves() if mail.top.parts else ()
     chosen = (p for p in leaves if not p.is_message and (p.disposition == "attachment" or p.starts_like_zip()))
     return [[_clean(bytes(part.raw()), part)] for part in chosen]
 
 
-def _clean(raw: bytes, top: Part | None) -> bytes:
+def _clean(raw: bytes, top: Part) -> bytes:
     if raw.isascii() and b"\0" not in raw:
         ends = raw.count(b"\r\n")
         return raw if raw.count(b"\n") == ends == raw.count(b"\r") else _LINE_END.sub(b"\r\n", raw)
-    encoded = b"".join(_seven_bit(top)) if top is not None else raw
-    return _LINE_END.sub(b"\r\n", encoded.translate(_SEVEN_BIT))
+    return _LINE_END.sub(b"\r\n", b"".join(_seven_bit(top)).translate(_SEVEN_BIT))
 
 
 def _seven_bit(part: Part) -> list[bytes]:
@@ -63,8 +61,8 @@ def _seven_bit(part: Part) -> list[bytes]:
             pieces += [data[position : child.begin], *_seven_bit(child)]
             position = child.end
         return [*pieces, data[position : part.end]]
-    if body.isascii() and b"\0" not in body:
-        return [head, body]
+    if (body.isascii() and b"\0" not in body) or part.media_type.startswith("multipart/"):
+        return [head, body]  # an unopened multipart may not be encoded: what is foreign in it becomes "?"
     if part.is_message and part.encoding in _IDENTITY:
         try:
             return [_ENCODING.sub(b"", head), *_seven_bit(part.enclosed())]

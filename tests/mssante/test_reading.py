@@ -114,6 +114,15 @@ def test_another_report_is_automatic() -> None:
     assert read(raw_mail(HEAD, TEXT_PART, part, subtype="report; report-type=feedback-report")).kind == "auto-reply"
 
 
+@pytest.mark.parametrize("wrapper", ["mixed", 'signed; protocol="application/pkcs7-signature"'])
+def test_a_report_is_one_inside_a_signature_or_a_footer(wrapper: str) -> None:
+    part = f"Content-Type: message/disposition-notification\n\nFinal-Recipient: rfc822;{BOX}"
+    original = f"Content-Type: message/rfc822\n\n{letter().decode()}"
+    report = raw_mail("X: y", TEXT_PART, part, original, boundary="R", subtype="report").decode()
+    mail = read(raw_mail(HEAD, report, TEXT_PART, boundary="W", subtype=wrapper))
+    assert (mail.kind, mail.archives) == ("mdn", ())
+
+
 @pytest.mark.parametrize(
     ("subject", "code"),
     [
@@ -448,7 +457,7 @@ def test_a_first_header_wins() -> None:
 
 def test_parts_and_depth_are_bounded() -> None:
     many = read(raw_mail(HEAD, *[TEXT_PART] * 250))
-    assert (many.kind, many.archives) == ("unreadable", ())
+    assert (many.kind, many.archives, many.message_id, many.sender) == ("unreadable", (), ID, SENDER)
     assert "200 parts" in errors(many)
     deep = TEXT_PART
     for level in range(12):
