@@ -189,10 +189,10 @@ def test_a_mail_without_archive() -> None:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_archives_are_read_or_refused(data: st.DataObject) -> None:
-    """Mutations of what an archive holds, packed anew with right sums: they reach every reader behind the zip."""
+    """Mutations of METADATA.XML, packed anew: they reach every reader behind the zip. (A CDA's is refused: its hash.)"""
     source = zipfile.ZipFile(io.BytesIO(PACKED))
     target = io.BytesIO()
-    name = data.draw(st.sampled_from(["IHE_XDM/SUBSET01/METADATA.XML", "IHE_XDM/SUBSET01/DOC00001.XML"]))
+    name = "IHE_XDM/SUBSET01/METADATA.XML"
     with zipfile.ZipFile(target, "w") as packed:
         for each in source.namelist():
             content = bytearray(source.read(each))
@@ -209,7 +209,7 @@ def test_mutated_archives_are_read_or_refused(data: st.DataObject) -> None:
 
 
 PACKED = archive([FIRST])
-PIECES = (
+PIECES = (b"", b"<", b'"', b"&amp;", b"&x;", b"\0", b"\xff", b"^^^&1.2&ISO", b"<!DOCTYPE a []>", b"action", b"C")
     b"",
     b"<",
     b'"',
