@@ -189,7 +189,7 @@ def test_a_mail_without_archive() -> None:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_archives_are_read_or_refused(data: st.DataObject) -> None:
-    """Mutations of METADATA.XML, packed anew: they reach every reader behind the zip. (A CDA's is refused: its hash.)"""
+    """Mutations of METADATA.XML, packed anew: they reach every reader behind the zip. (A CDA's meet its hash.)"""
     source = zipfile.ZipFile(io.BytesIO(PACKED))
     target = io.BytesIO()
     name = "IHE_XDM/SUBSET01/METADATA.XML"
@@ -210,19 +210,6 @@ def test_mutated_archives_are_read_or_refused(data: st.DataObject) -> None:
 
 PACKED = archive([FIRST])
 PIECES = (b"", b"<", b'"', b"&amp;", b"&x;", b"\0", b"\xff", b"^^^&1.2&ISO", b"<!DOCTYPE a []>", b"action", b"C")
-    b"",
-    b"<",
-    b'"',
-    b"&amp;",
-    b"&x;",
-    b"\0",
-    b"\xff",
-    b"^^^&1.2&ISO",
-    b"<!DOCTYPE a []>",
-    b"action",
-    b"C",
-    b"]]>",
-)
 
 
 def test_the_identifier_of_a_replaced_document() -> None:
