@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use, where this may be done; otherwise says which tests skip.
 # postfix: real SMTP server with DSN; libpdfbox2-java and what it needs: independent PDF/A-1b checker (with a Java compiler);
-# unzip: independent zip reader.
+# unzip: independent zip reader; xmlsec1, opensaml-schemas, xmltooling-schemas: independent checks of signed assertions.
 set -u
-packages="postfix libpdfbox2-java libactivation-java libjaxb-api-java unzip"
+packages="postfix libpdfbox2-java libactivation-java libjaxb-api-java unzip xmlsec1 opensaml-schemas xmltooling-schemas"
 command -v javac >/dev/null 2>&1 || packages="$packages default-jdk-headless"
 missing=""
 for package in $packages; do
