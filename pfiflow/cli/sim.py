@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,7 +45,7 @@ class _ListenAddress(click.ParamType[Address]):
 
 @click.group()
 def sim() -> None:
-    """Simulators: a hospital's software, a mail server. Each runs until SIGINT or SIGTERM."""
+    """Simulators: a hospital's software, a mail server, the DMP. Each runs until SIGINT or SIGTERM."""
 
 
 @sim.command("dpi")
@@ -122,8 +123,93 @@ def mail(listen: Address, folder: Path, tls: Path | None, login: str, refuse: tu
     click.echo(f"{len(simulator.received)} mails in {folder}")
 
 
-def _until_signal(simulator: _Simulator, scheme: str, listen: Address) -> None:
-    """Start, wait for SIGINT or SIGTERM, stop."""
+@sim.command("dmp")
+@click.option("--listen", type=_ListenAddress(), default="127.0.0.1:8443", show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="dmp",
+    show_default=True,
+    help="Certificates are made in there; registry.jsonl keeps what the DMP holds, and is read at the start.",
+)
+@click.option(
+    "--structure", default="1999999999", show_default=True, help="Whose certificates are made (Struct_IdNat)."
+)
+@click.option(
+    "--client-ca",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Further authority whose clients are let in, such as that of `sim mail --tls`; repeatable.",
+)
+@click.option("--closed", multiple=True, metavar="INS", help="This patient's DMP is closed; repeatable.")
+@click.option("--absent", multiple=True, metavar="INS", help="This patient has no DMP; repeatable.")
+@click.option("--error", default="", help="Answer this errorCode (XDSRepositoryBusy…) and carry nothing out.")
+@click.option("--times", default=0, show_default=True, help="So many requests are answered --error; 0: all.")
+@click.option("--delay", default=0.0, show_default=True, help="Seconds before each request is carried out.")
+def dmp(
+    listen: Address,
+    folder: Path,
+    structure: str,
+    client_ca: tuple[Path, ...],
+    closed: tuple[str, ...],
+    absent: tuple[str, ...],
+    error: str,
+    times: int,
+    delay: float,
+) -> None:
+    """The DMP: HTTPS with mutual TLS, taking ITI-41, ITI-57 and ITI-18, and checking everything.
+
+    Prints the settings to use with routes/dmp.yaml, then a line a request: transaction, submission set, documents, and
+    `done` or the codes it was refused with.
+    """
+    try:
+        from pfiflow.simulators import dmp_answers
+        from pfiflow.simulators.dmp import DmpSimulator, Received
+        from pfiflow.simulators.dmp_registry import Registry
+    except ModuleNotFoundError as missing:
+        raise _not_installed(missing) from None
+
+    folder = folder.resolve()  # a route file reads paths from where it lies
+    folder.mkdir(parents=True, exist_ok=True)
+    registry = Registry(journal=folder / "registry.jsonl", keep_documents=False)
+    simulator = DmpSimulator(
+        folder, structure=structure, registry=registry, clients=client_ca, host=listen.host, port=listen.port
+    )
+    for patient in closed:
+        registry.close(patient)
+    for patient in absent:
+        registry.forget(patient)
+    if error:
+        simulator.script("RECEIVED", dmp_answers.refused(error), times=times, delay=delay)
+    if delay:
+        simulator.script("RECEIVED", delay=delay)
+
+    def show(received: Received) -> None:
+        done = received.processed
+        if done is None:
+            click.echo(f"{received.path.rpartition('/')[2]} {error}")
+        else:
+            what = f"{done.context.transaction or '?'} {done.submission or '-'} {' '.join(done.documents) or '-'}"
+            click.echo(f"{what}: {' '.join(done.codes) or 'done'}")
+
+    simulator.on_request = show
+
+    def announce() -> None:
+        click.echo(f"PFI_DMP_URL={simulator.url}")
+        click.echo(f"PFI_DMP_CA={simulator.authority.certificate}")
+        if not client_ca:
+            click.echo(f"PFI_TLS_CERTIFICATE={simulator.client.certificate}")
+            click.echo(f"PFI_TLS_KEY={simulator.client.key}")
+        click.echo(f"PFI_SEAL_CERTIFICATE={simulator.seal.certificate}")
+        click.echo(f"PFI_SEAL_KEY={simulator.seal.key}")
+
+    _until_signal(simulator, "https", listen, announce)
+
+
+def _until_signal(
+    simulator: _Simulator, scheme: str, listen: Address, announce: Callable[[], None] = lambda: None
+) -> None:
+    """Start, say what there is to say, wait for SIGINT or SIGTERM, stop."""
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
@@ -132,6 +218,7 @@ def _until_signal(simulator: _Simulator, scheme: str, listen: Address) -> None:
     except OSError as error:
         raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
     try:
+        announce()
         address = Address(listen.host, simulator.port)
         click.echo(f"listening on {scheme}://{address}")
         done.wait()

@@ -5,19 +5,20 @@ Thread-safe: the server changes it in its thread, a test reads it in another. Wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
 from pfiflow.dmp import xades
 from pfiflow.dmp.gates import institutions
-from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
+from pfiflow.xds.metadata import CodedValue, DocumentEntry, SubmissionSet
 
 __all__ = ["RPLC", "Entry", "PatientState", "Registry", "Status"]
 
@@ -38,7 +39,8 @@ class Entry:
         submission: uniqueId of the submission set that brought it.
         replaces: entryUUID of the version before; "" for a first one.
         replaced_by: entryUUID of the version after; "" for the last one.
-        document: its bytes; b"" when the registry does not keep them.
+        structures: whose document it is: the structures of its authors.
+        document: its bytes; b"" when the registry does not keep them, or was read from a journal.
     """
 
     entry_uuid: str
@@ -47,6 +49,7 @@ class Entry:
     submission: str
     replaces: str = ""
     replaced_by: str = ""
+    structures: tuple[str, ...] = ()
     document: bytes = field(default=b"", repr=False)
 
     @property
@@ -58,11 +61,6 @@ class Entry:
     def patient_id(self) -> str:
         """The patient, as CX."""
         return self.metadata.patient_id
-
-    @property
-    def structures(self) -> tuple[str, ...]:
-        """The structures whose document it is: those of its authors."""
-        return institutions(self.metadata)
 
     @property
     def is_signature(self) -> bool:
@@ -80,10 +78,11 @@ class Registry:
     def __init__(
         self, *, journal: Path | None = None, unlisted: PatientState = "open", keep_documents: bool = True
     ) -> None:
-        """An empty registry.
+        """A registry, empty unless its journal says otherwise.
 
         Args:
-            journal: a file that gets one JSON line at each change of an entry.
+            journal: a file that gets one JSON line at each change of an entry, and is read first when it is there: a
+                simulator that starts again knows what it knew, but for the bytes and most metadata of documents.
             unlisted: the state of a patient nobody has spoken of.
             keep_documents: keep the bytes of documents, not only their hash.
         """
@@ -94,6 +93,8 @@ class Registry:
         self._patients: dict[str, PatientState] = {}
         self._entries: dict[str, Entry] = {}
         self._submissions: dict[str, None] = {}
+        if journal is not None and journal.exists():
+            self._read(journal)
 
     # -- what a test asks ---------------------------------------------------------------------------------------------
 
@@ -168,13 +169,15 @@ class Registry:
                     metadata=evolve(metadata, entry_uuid=identifier, logical_id=identifier, version="1"),
                     submission=submission.unique_id,
                     replaces=replaced,
+                    structures=institutions(metadata),
                     document=bytes(document) if self._keep else b"",
                 )
                 self._entries[identifier] = entry
                 added.append(entry)
+                self._write(entry, submission.unique_id)
                 if replaced:
-                    self._change(replaced, evolve(self._entries[replaced], status="Deprecated", replaced_by=identifier))
-                self._write("registered", entry)
+                    old = evolve(self._entries[replaced], status="Deprecated", replaced_by=identifier)
+                    self._change(old, submission.unique_id)
             return tuple(added)
 
     def delete(self, entry_uuids: Iterable[str], submission: str) -> None:
@@ -182,22 +185,22 @@ class Registry:
         with self._lock:
             self._submissions[submission] = None
             for identifier in entry_uuids:
-                self._change(identifier, evolve(self._entries[identifier], status="Deleted"))
+                self._change(evolve(self._entries[identifier], status="Deleted"), submission)
 
     def _all(self) -> tuple[Entry, ...]:
         with self._lock:
             return tuple(self._entries.values())
 
-    def _change(self, identifier: str, entry: Entry) -> None:
-        self._entries[identifier] = entry
-        self._write(entry.status.lower(), entry)
+    def _change(self, entry: Entry, submission: str) -> None:
+        self._entries[entry.entry_uuid] = entry
+        self._write(entry, submission)
 
-    def _write(self, change: str, entry: Entry) -> None:
+    def _write(self, entry: Entry, submission: str) -> None:
         if self._journal is None:
             return
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "change": change,
+            "submission": submission,
             "entryUUID": entry.entry_uuid,
             "uniqueId": entry.unique_id,
             "status": entry.status,
@@ -205,12 +208,50 @@ class Registry:
             "typeCode": entry.metadata.type_code.code,
             "hash": entry.metadata.hash,
             "size": entry.metadata.size,
-            "submissionSet": entry.submission,
+            "structures": entry.structures,
+            "registeredBy": entry.submission,
             "replaces": entry.replaces,
             "replacedBy": entry.replaced_by,
         }
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _read(self, journal: Path) -> None:
+        for text in journal.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # the last line, when the process was killed while writing it
+                line = json.loads(text)
+                self._submissions[line["submission"]] = None
+                self._entries[line["entryUUID"]] = _restored(line)
+
+
+def _restored(line: Mapping[str, Any]) -> Entry:
+    unknown = CodedValue("", "")
+    metadata = DocumentEntry(
+        entry_uuid=line["entryUUID"],
+        unique_id=line["uniqueId"],
+        patient_id=line["patientId"],
+        class_code=unknown,
+        type_code=CodedValue(line["typeCode"], ""),
+        format_code=unknown,
+        healthcare_facility_type_code=unknown,
+        practice_setting_code=unknown,
+        confidentiality_codes=(),
+        creation_time="",
+        language_code="",
+        mime_type="",
+        title="",
+        hash=line["hash"],
+        size=line["size"],
+    )
+    return Entry(
+        entry_uuid=line["entryUUID"],
+        status=line["status"],
+        metadata=metadata,
+        submission=line["registeredBy"],
+        replaces=line["replaces"],
+        replaced_by=line["replacedBy"],
+        structures=tuple(line["structures"]),
+    )
 
 
 def _matricule(patient: str) -> str:
