@@ -12,13 +12,13 @@ the patient, EVN-5, an identifier's effective date) is left out, not made up.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+import pybase64
 from attrs import field, frozen
 
 from pfiflow.cda.values import Code, Identifier
@@ -278,7 +278,7 @@ def _entity(identifier: Identifier) -> str | tuple[str, ...]:
 
 def _document(incoming: IncomingDocument, letter: Letter) -> list[SegmentSpec]:
     """OBX 1 and its PRT: SB, RCT, REPLY."""
-    content = binascii.b2a_base64(incoming.document.raw, newline=False)
+    content = pybase64.b64encode(incoming.document.raw)
     value = ("", "text", "XML", "Base64", content)
     people = [letter.sender, *letter.recipients]
     if letter.reply_to:
@@ -289,7 +289,7 @@ def _document(incoming: IncomingDocument, letter: Letter) -> list[SegmentSpec]:
 
 def _letter(letter: Letter, encoding: str) -> SegmentSpec:
     """OBX 2: Message-ID and subject, the body in the message's own character set."""
-    body = binascii.b2a_base64(letter.text.encode(encoding, "replace"), newline=False)
+    body = pybase64.b64encode(letter.text.encode(encoding, "replace"))
     # The subject is somebody's free text: what the character set does not have is no reason to refuse the document.
     subject = letter.subject[:_LONGEST_SUBJECT].encode(encoding, "replace").decode(encoding)
     return segment(
