@@ -102,11 +102,13 @@ class _Signal:
     waiters: dict[asyncio.Future[None], None] = field(factory=dict)  # in order of arrival
 
     def rouse(self, count: int) -> None:
-        """Wake that many of those who wait."""
-        for waiter in list(itertools.islice(self.waiters, count)):
+        """Wake that many of those who wait. One that is being cancelled does not count: it would take no message."""
+        while count and self.waiters:
+            waiter = next(iter(self.waiters))
             del self.waiters[waiter]
             if not waiter.done():
                 waiter.set_result(None)
+                count -= 1
 
 
 class Signals:

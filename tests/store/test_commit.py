@@ -218,3 +218,12 @@ async def test_numbers_are_never_given_twice(store: AnyStore) -> None:
     await store.commit(UnitOfWork(journal=(JournalEntry(1.0, "e", "r", "x"),)))
     assert second > first
     assert (await store.journal())[0].line > line.line
+
+
+async def test_a_channel_that_came_with_a_rolled_back_unit_is_made_known_by_the_next(sqlite_store: SqliteStore) -> None:
+    with pytest.raises(StoreError):
+        await sqlite_store.commit(UnitOfWork(enqueue=(enqueue("lone\udc80", channel="new"),)))
+    assert [status.channel for status in await sqlite_store.channels()] == ["c"]
+    (sequence,) = await put(sqlite_store, "k", channel="new")
+    assert [status.channel for status in await sqlite_store.channels()] == ["c", "new"]
+    assert (await claimed(sqlite_store, channel="new")).message.sequence == sequence

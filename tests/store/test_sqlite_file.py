@@ -40,6 +40,14 @@ async def test_only_the_owner_reads_it(sqlite_store: SqliteStore) -> None:
     assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o600"] * 4
 
 
+async def test_every_commit_is_synced(sqlite_store: SqliteStore) -> None:
+    running = sqlite_store._running
+    assert running is not None
+    asked = [connection.execute("PRAGMA synchronous").fetchone()[0] for connection in running.connections]
+    assert asked == [2] * 4  # FULL: the log is synced by each commit, before it returns
+    assert running.connections[0].execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 async def test_a_second_engine_is_told_whose_it_is(sqlite_store: SqliteStore) -> None:
     error = await refused(sqlite_store.path, rf"process {os.getpid()}\)")
     assert isinstance(error, StoreLockedError)
