@@ -34,7 +34,7 @@ _REPORT_TYPES: Final = frozenset(
 )
 _BOUNCERS: Final = frozenset({"mailer-daemon", "postmaster"})
 _ABSENT: Final = re.compile(
-    r"^(?:reponse automatique|message automatique|absence du bureau|absent\b|automatic reply|auto(?:matic)?[- ]?reply"
+    r"^(?:reponse automatique|message automatique|absence du bureau|automatic reply|auto(?:matic)?[- ]?reply"
     r"|out of (?:the )?office)",
     re.IGNORECASE,
 )

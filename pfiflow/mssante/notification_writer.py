@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pfiflow.mssante import mime, returned
 from pfiflow.mssante.answers import Answerer, Fault, answer_id, headers_of, separator_for, subject_of, words_of
+from pfiflow.mssante.headers import addresses
 from pfiflow.mssante.naming import ascii_fold
 from pfiflow.mssante.reading import ReceivedMail
 from pfiflow.mssante.values import OutgoingMail
@@ -54,7 +55,8 @@ def write_mdn(mail: ReceivedMail, answerer: Answerer, *, faults: Sequence[Fault]
 
 def _fields(mail: ReceivedMail, answerer: Answerer, faults: Sequence[Fault], *, legacy: bool) -> list[bytes]:
     """RFC 8098 §3.2. Original-Recipient is what the mail says, else the mailbox: the volet requires the field."""
-    original = mail.original_recipients[0] if mail.original_recipients else answerer.address
+    given = (addresses(value.partition(";")[2]) for value in mail.top.headers.all("original-recipient")[:1])
+    original = next((each.address for found in given for each in found), answerer.address)
     errors = [f"{fault.code}^{ascii_fold(fault.label)}^applicationErrorCondition" for fault in faults]
     disposition = f"{_MODE}; processed"
     if faults:

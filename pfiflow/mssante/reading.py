@@ -24,7 +24,7 @@ __all__ = ["Forwarded", "FoundArchive", "Kind", "Limits", "ReceivedMail", "read"
 
 _TEXT: Final = 1_000_000  # bytes of a text body that are read
 _HINTS: Final = ("original-recipient", "x-original-to", "envelope-to", "delivered-to")
-_FORWARD: Final = re.compile(r"^\s*(?:TR|FW|FWD|WG|I)\s*:", re.IGNORECASE)
+_FORWARD: Final = re.compile(r"^\s*(?:TR|FW|FWD|WG)\s*:", re.IGNORECASE)
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPACES: Final = re.compile(r"\s+")
 _BLOCKS: Final = frozenset({"p", "div", "br", "tr", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "blockquote"})

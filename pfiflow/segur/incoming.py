@@ -66,11 +66,13 @@ def open_mail(mail: ReceivedMail, *, limits: xdm.Limits | None = None) -> Incomi
     archive = xdm.unpack(mail.archive().content, limits=limits)
     problems: list[Problem] = [*mail.problems, *archive.warnings]
     found: list[IncomingDocument] = []
+    place = 0
     for submission in archive.submissions:
         for entry in submission.entries:
             if entry not in archive.documents:
                 continue
-            where = entry.uri if entry.uri.isascii() and len(entry.uri) <= 60 else "document"
+            place += 1
+            where = f"document[{place}]"  # a file name may hold a patient's
             if entry.mime_type.strip().lower() not in _XML:
                 message = f"a document of type {_shown(entry.mime_type)}, no CDA: not delivered"
                 problems.append(Problem("207", message, where, severity="warning", rule="REM ECO.2.1.1"))

@@ -414,6 +414,8 @@ def test_every_attempt_gives_the_same_bytes_and_every_mailbox_its_own() -> None:
 def test_the_original_recipient_is_what_the_mail_says() -> None:
     answer = write_mdn(asked(**{"Original-Recipient": "rfc822;service@chb.mssante.fr"}), ANSWERER, date=NOW)
     assert read_mdn(read(answer.raw)).recipient == "service@chb.mssante.fr"
+    internal = write_mdn(asked(**{"Delivered-To": "interne@chb.mssante.fr"}), ANSWERER, date=NOW)
+    assert read_mdn(read(internal.raw)).recipient == BOX  # what our own servers wrote is nobody's business
 
 
 def test_an_original_that_guesses_our_boundary() -> None:

@@ -215,3 +215,19 @@ PIECES = (b"", b"<", b'"', b"&amp;", b"&x;", b"\0", b"\xff", b"^^^&1.2&ISO", b"<
 def test_the_identifier_of_a_replaced_document() -> None:
     replaces = opened(sent(SECOND)).documents[0].document.replaces
     assert replaces == Identifier(FIRST.id.root, FIRST.id.extension)
+
+
+def test_a_document_that_is_no_cda_is_told_by_its_place() -> None:
+    good = archive([FIRST, LETTER])
+    with zipfile.ZipFile(io.BytesIO(good)) as source:
+        second = source.read("IHE_XDM/SUBSET01/DOC00002.XML")
+        metadata = source.read("IHE_XDM/SUBSET01/METADATA.XML")
+    broken = second.replace(b"<title>", b"<titre>").replace(b"</title>", b"</titre>")
+    digests = [hashlib.sha1(each, usedforsecurity=False).hexdigest().encode() for each in (second, broken)]
+    assert (len(broken), metadata.count(digests[0])) == (len(second), 1)
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as source, zipfile.ZipFile(target, "w") as packed:
+        for name in source.namelist():
+            content = broken if name.endswith("DOC00002.XML") else source.read(name)
+            packed.writestr(name, content.replace(digests[0], digests[1]))
+    assert "101 at document[2]#/ClinicalDocument/title" in refused(letter(target.getvalue()))
