@@ -37,13 +37,15 @@ class Leg:
         return sum(self.cpu.values()) / len(self.cpu) / self.floor
 
 
-async def measure_leg(folder: Path, sample: Sample, connections: Sequence[int], *, messages: int) -> Leg:
+async def measure_leg(
+    folder: Path, sample: Sample, connections: Sequence[int], *, messages: int, floor_seconds: float
+) -> Leg:
     """Send `messages` at each number of connections, to the last mail. The floor is taken before and after.
 
     A mail that is refused is not waited for: that of the official ORU to its patient (its INS is not qualified).
     """
     document = sample.documents[0]
-    floors = [floor(document, FASTEST, seconds=0.4)]
+    floors = [floor(document, FASTEST, seconds=floor_seconds)]
     sink = SmtpSink()
     port = await sink.start()
     cpu, rates, acks = {}, {}, {}
@@ -61,14 +63,14 @@ async def measure_leg(folder: Path, sample: Sample, connections: Sequence[int], 
             wall, used = spent
             rates[number], cpu[number], acks[number] = messages / wall, used / messages, percentile(load.latencies, 0.5)
     sink.close()
-    floors.append(floor(document, FASTEST, seconds=0.4))
+    floors.append(floor(document, FASTEST, seconds=floor_seconds))
     return Leg(
         sample.name,
         sample.size,
         mails,
         sink.bytes / sink.mails,
         sum(floors) / len(floors),
-        floor(document, 6, seconds=0.4),
+        floor(document, 6, seconds=floor_seconds),
         cpu,
         rates,
         acks,
@@ -77,8 +79,8 @@ async def measure_leg(folder: Path, sample: Sample, connections: Sequence[int], 
 
 async def _mails_of_one(load: Load, sink: SmtpSink) -> int:
     """How many mails one message makes: to professionals, and to the patient."""
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.5)
     before = sink.mails
     await load.run(1, messages=1)
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.5)
     return sink.mails - before

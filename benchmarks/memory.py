@@ -65,7 +65,7 @@ async def measure_large(folder: Path, size: int) -> Large:
 async def measure_waiting(folder: Path, few: int, many: int) -> Waiting:
     """Small transmissions of a hundred patients into a held channel."""
     place = Path(mkdtemp(dir=folder))
-    sample = generated("waiting", "N1", 0, patients=100)
+    sample = generated("waiting", "N1", 0, patients=min(100, many))
     route = inbound(place)
     with Server.pfiflow(place, route) as server:
         load = Load(server.address, sample.templates)

@@ -34,6 +34,7 @@ class Plan:
 
     leg_connections: Sequence[int]
     leg_messages: int
+    floor_seconds: float
     patients: int
     with_official: bool
     sizes: Sequence[int]  # of inbound messages; below what a transmission can be, a bare route stands in
@@ -43,8 +44,10 @@ class Plan:
     waiting: int
 
 
-FULL = Plan((1, 10, 50), 150, 16, True, (1_000, 100_000, OFFICIAL_SIZE, 1_600_000), (1, 8), 3.0, 50_000_000, 10_000)
-QUICK = Plan((1, 10), 40, 4, False, (1_000, OFFICIAL_SIZE), (8,), 1.0, 10_000_000, 1_000)
+FULL = Plan(
+    (1, 10, 50), 120, 0.4, 16, True, (1_000, 100_000, OFFICIAL_SIZE, 1_600_000), (1, 8), 2.0, 50_000_000, 10_000
+)
+QUICK = Plan((1, 10), 40, 0.4, 4, False, (1_000, OFFICIAL_SIZE), (8,), 1.0, 10_000_000, 1_000)
 
 
 @define
@@ -105,7 +108,9 @@ async def _legs(plan: Plan, report: Report, folder: Path) -> None:
         samples += official()
     for sample in samples:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            leg = await measure_leg(Path(place), sample, plan.leg_connections, messages=plan.leg_messages)
+            leg = await measure_leg(
+                Path(place), sample, plan.leg_connections, messages=plan.leg_messages, floor_seconds=plan.floor_seconds
+            )
         _print_leg(report, leg)
         if sample.name in {"N1", "N3"}:
             report.goal(leg.ratio <= 2, f"{leg.sample}: CPU of the whole leg ≤ 2 floors: {leg.ratio:.2f}")

@@ -11,6 +11,7 @@ from benchmarks.outbound import Plan, run
 SMALLEST = Plan(
     leg_connections=(2,),
     leg_messages=4,
+    floor_seconds=0.05,
     patients=2,
     with_official=False,
     sizes=(30_000,),
