@@ -27,6 +27,7 @@ from pfiflow.errors import ConfigError, Deferred, Rejected
 from pfiflow.flow.component import Component, Records
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration, Range, option
+from pfiflow.store.api import StoreError
 
 __all__ = ["COMPONENTS", "RECORD", "DmpSink", "DmpSubmitOptions"]
 
@@ -163,7 +164,10 @@ class DmpSink:
         return Requests(options.base_url, self._seal.current(), signature, form, options.query_returns)
 
     async def _record(self, unique_id: str) -> Mapping[str, str] | None:
-        found = await self.records.find_record(RECORD, unique_id)
+        try:
+            found = await self.records.find_record(RECORD, unique_id)
+        except StoreError as error:
+            raise Deferred(f"what was submitted before cannot be looked up: {error}") from error
         return found.facts if found is not None else None
 
     async def _in_thread(
