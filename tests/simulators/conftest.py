@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from pfiflow.simulators.certificates import Authority
 from pfiflow.simulators.dmp import DmpSimulator
+from pfiflow.simulators.dmp_door import Settings
+from pfiflow.simulators.dmp_registry import Registry
+from pfiflow.simulators.dmp_service import Service
+from pfiflow.simulators.documents import ORGANIZATION
 from tests.simulators.dmp_client import Sender, seal_of
 
 
@@ -24,8 +29,6 @@ def dmp_authority(dmp_folder: Path) -> Authority:
 
 @pytest.fixture(scope="session")
 def dmp_sender(dmp_authority: Authority) -> Sender:
-    from pfiflow.simulators.documents import ORGANIZATION
-
     return Sender(seal_of(dmp_authority.issue_seal(ORGANIZATION)))
 
 
@@ -43,3 +46,18 @@ def dmp(_dmp: DmpSimulator) -> Iterator[DmpSimulator]:
     with _dmp as simulator:
         yield simulator
     assert _dmp.errors == []
+
+
+@pytest.fixture(scope="module")
+def authorities(dmp_authority: Authority) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(dmp_authority.certificate.read_bytes())
+
+
+@pytest.fixture
+def service(authorities: list[x509.Certificate]) -> Service:
+    return Service(Registry(), authorities, Settings())
+
+
+@pytest.fixture
+def sender(dmp_sender: Sender) -> Sender:
+    return dmp_sender
