@@ -231,3 +231,11 @@ def test_a_document_that_is_no_cda_is_told_by_its_place() -> None:
             content = broken if name.endswith("DOC00002.XML") else source.read(name)
             packed.writestr(name, content.replace(digests[0], digests[1]))
     assert "101 at document[2]#/ClinicalDocument/title" in refused(letter(target.getvalue()))
+
+
+def test_two_ins_are_two_patients_even_with_a_number_in_common() -> None:
+    """A hospital that gave two people one number: the INS decides."""
+    other = attrs.evolve(STRANGER, data=STRANGER.data.replace(b"IPP0000002", b"IPP0000001"))
+    assert b"IPP0000001" in FIRST.data
+    assert other.data != STRANGER.data
+    assert "several patients" in refused(letter(archive([FIRST, other], patient_id="")))
