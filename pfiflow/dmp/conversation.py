@@ -211,7 +211,7 @@ class Conversation:
         request = self.requests.delete(self.order, entry.entry_uuid)
         outcome = yield from self._change(request)
         # Nobody else has this submission set's uniqueId: what is known is an earlier attempt.
-        return Accepted(already=True) if self._says_already(outcome) else outcome
+        return Accepted(already=True) if self._means(outcome, Meaning.ALREADY_FED) else outcome
 
     def _parent_entry(self) -> Generator[Request, Reply, Outcome | str]:
         """The entryUUID of what is replaced; "" when there is nothing to replace."""
@@ -239,8 +239,7 @@ class Conversation:
 
     def _submit(self, target: str) -> Generator[Request, Reply, Outcome]:
         outcome = yield from self._change(self.requests.submit(self.order, replaced_entry_uuid=target))
-        says_already = self._says_already(outcome)
-        if not (says_already or (isinstance(outcome, Rejected) and outcome.look_up_again)):
+        if not self._means(outcome, Meaning.ALREADY_FED, Meaning.LOOK_UP_AGAIN):
             return outcome
         # The answer to an earlier attempt may have been lost with the process that had sent it: the submission, or the
         # state of what it replaces, is then its work. Unless another exchange has sent other content under this id.
@@ -252,7 +251,7 @@ class Conversation:
             return found
         if found:
             return Accepted(already=True)
-        if says_already and self.progress.answered + 1 < ATTEMPTS:
+        if self._means(outcome, Meaning.ALREADY_FED) and self.progress.answered + 1 < ATTEMPTS:
             self._unsure = True
             return Deferred("the DMP says that it has this submission, and does not find its document yet")
         return outcome
@@ -260,9 +259,10 @@ class Conversation:
     def _same_content(self) -> bool:
         return self.known is not None and self.known.document_hash == self.order.document_hash
 
-    def _says_already(self, outcome: Outcome) -> bool:
+    def _means(self, outcome: Outcome, *meanings: Meaning) -> bool:
+        """Whether it is a refusal for nothing else."""
         return isinstance(outcome, Rejected) and all(
-            self.codes.get(problem.detail_code) is Meaning.ALREADY_FED for problem in outcome.problems
+            self.codes.get(problem.detail_code) in meanings for problem in outcome.problems
         )
 
     # -- one request each --------------------------------------------------------------------------------------------

@@ -262,6 +262,17 @@ def test_an_entry_that_cannot_be_replaced_is_refused_once_asked_again(dmp: Dmp) 
     assert dmp.asked[1:] == [ASK, SUBMIT, ASK, ASK]
 
 
+def test_a_registry_that_tells_all_that_an_earlier_copy_did(dmp: Dmp) -> None:
+    """The replacement was carried out by a process that was killed: its id is known, and its original deprecated."""
+    dmp.attempt(NEW)
+    known = dict(dmp.known)
+    dmp.attempt(REPLACE)
+    dmp.known = known
+    both = answers.refused("XDSDuplicateUniqueIdInRegistry", "XDSRegistryDeprecatedDocumentError")
+    dmp.meddle = scripted(both, only=SUBMIT)
+    assert dmp.attempt(REPLACE).outcome == Accepted(already=True)
+
+
 def test_a_document_refused_by_name_is_not_sought(dmp: Dmp) -> None:
     dmp.meddle = scripted(answers.refused("XDSNonIdenticalHash"))
     assert refused(dmp.attempt(NEW)).code == "XDSNonIdenticalHash"
