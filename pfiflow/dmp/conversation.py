@@ -6,8 +6,8 @@
 
 An order whose earlier attempt may have been carried out (its answer was lost) asks ITI-18 for its own document first:
 found means done. The submission set's uniqueId, the same at each attempt, lets the registry know a second copy too:
-`XDSDuplicateUniqueIdInRegistry` is looked into in the same way. That settles attempts of which nothing is known, because
-the process was killed.
+`XDSDuplicateUniqueIdInRegistry` is looked into in the same way. That settles attempts of which nothing is known,
+because the process was killed.
 
     step = conversation.start()
     while isinstance(step, Request):
