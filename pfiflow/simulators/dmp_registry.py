@@ -93,6 +93,7 @@ class Registry:
         self._patients: dict[str, PatientState] = {}
         self._entries: dict[str, Entry] = {}
         self._submissions: dict[str, None] = {}
+        self._by_unique_id: dict[str, list[str]] = {}
         if journal is not None and journal.exists():
             self._read(journal)
 
@@ -100,12 +101,12 @@ class Registry:
 
     def entries(self, *, patient: str = "", unique_id: str = "", status: Status | None = None) -> tuple[Entry, ...]:
         """The documents of patients, oldest first, without signatures; those that fit what is given."""
+        found = self.find(unique_id) if unique_id else self._all()
         return tuple(
             entry
-            for entry in self._all()
+            for entry in found
             if not entry.is_signature
             and _matricule(patient) in {"", _matricule(entry.patient_id)}
-            and unique_id in {"", entry.unique_id}
             and status in {None, entry.status}
         )
 
@@ -117,6 +118,16 @@ class Registry:
         """The entry with this entryUUID, of any status."""
         with self._lock:
             return self._entries.get(entry_uuid)
+
+    def find(self, unique_id: str) -> tuple[Entry, ...]:
+        """Every entry with this uniqueId, signatures too, oldest first."""
+        with self._lock:
+            return tuple(self._entries[identifier] for identifier in self._by_unique_id.get(unique_id, ()))
+
+    def knows(self, submission: str) -> bool:
+        """Whether a submission set with this uniqueId is registered."""
+        with self._lock:
+            return submission in self._submissions
 
     @property
     def submissions(self) -> tuple[str, ...]:
@@ -172,9 +183,8 @@ class Registry:
                     structures=institutions(metadata),
                     document=bytes(document) if self._keep else b"",
                 )
-                self._entries[identifier] = entry
                 added.append(entry)
-                self._write(entry, submission.unique_id)
+                self._change(entry, submission.unique_id)
                 if replaced:
                     old = evolve(self._entries[replaced], status="Deprecated", replaced_by=identifier)
                     self._change(old, submission.unique_id)
@@ -192,8 +202,13 @@ class Registry:
             return tuple(self._entries.values())
 
     def _change(self, entry: Entry, submission: str) -> None:
-        self._entries[entry.entry_uuid] = entry
+        self._keep_entry(entry)
         self._write(entry, submission)
+
+    def _keep_entry(self, entry: Entry) -> None:
+        if entry.entry_uuid not in self._entries:
+            self._by_unique_id.setdefault(entry.unique_id, []).append(entry.entry_uuid)
+        self._entries[entry.entry_uuid] = entry
 
     def _write(self, entry: Entry, submission: str) -> None:
         if self._journal is None:
@@ -221,7 +236,7 @@ class Registry:
             with contextlib.suppress(ValueError):  # the last line, when the process was killed while writing it
                 line = json.loads(text)
                 self._submissions[line["submission"]] = None
-                self._entries[line["entryUUID"]] = _restored(line)
+                self._keep_entry(_restored(line))
 
 
 def _restored(line: Mapping[str, Any]) -> Entry:

@@ -169,15 +169,13 @@ class Service:
 
     def _registered(self, submitted: SubmissionSet, verified: Verified) -> Iterator[XdsError]:
         duplicate = "XDSDuplicateUniqueIdInRegistry"
-        if submitted.unique_id in self.registry.submissions:
+        if self.registry.knows(submitted.unique_id):
             message = "ITI TF-3 4.2.4: this submission set uniqueId is registered"
             yield XdsError(duplicate, message, "SubmissionSet.uniqueId")
             return
         for number, entry in enumerate(submitted.entries, 1):
             where = f"DocumentEntry[{number}].uniqueId"
-            for other in (*self.registry.entries(unique_id=entry.unique_id), *self.registry.signatures()):
-                if other.unique_id != entry.unique_id:
-                    continue
+            for other in self.registry.find(entry.unique_id):
                 if other.metadata.hash != entry.hash:
                     message = "ITI TF-3 4.2.4: this uniqueId is registered with other content"
                     yield XdsError("XDSNonIdenticalHash", message, where)
@@ -212,7 +210,7 @@ class Service:
         facts.about(submitted)
         _refuse(_against_schema(body, metadata.code), dmp_metadata.check_set(metadata))
         self._patient(submitted.patient_id)
-        if submitted.unique_id in self.registry.submissions:
+        if self.registry.knows(submitted.unique_id):
             message = "ITI TF-3 4.2.4: this submission set uniqueId is registered"
             raise _Refused(XdsError("XDSDuplicateUniqueIdInRegistry", message, "SubmissionSet.uniqueId"))
         associations = dmp_metadata.read_associations(body)
@@ -271,8 +269,9 @@ class Service:
         facts.documents = tuple(sorted(wanted))
         facts.found = tuple(
             entry.entry_uuid
-            for entry in self.registry.entries(patient=patient)
-            if entry.unique_id in wanted and entry.status != "Deleted"
+            for unique_id in sorted(wanted)
+            for entry in self.registry.entries(unique_id=unique_id, patient=patient)
+            if entry.status != "Deleted"
         )
 
 
