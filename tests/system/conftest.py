@@ -15,6 +15,11 @@ from tests.system.service import OUTBOUND, Service, free_port
 
 MAILBOX = "pfi@hopital.mssante.fr"
 PASSWORD = "mot-de-passe-de-demonstration"
+QUICK = (
+    "redelivery: {initial-delay: 10s, max-delay: 15m, max-age: 7d}",
+    "redelivery: {initial-delay: 200ms, max-delay: 400ms, max-age: 7d}",
+)
+"""The change of the shipped route that makes its retries short."""
 
 
 @frozen

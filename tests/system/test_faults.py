@@ -18,14 +18,10 @@ import pytest
 from pfiflow.simulators.certificates import Authority
 from pfiflow.simulators.mail import MailSimulator, Stage
 from pfiflow.simulators.messages import document, message, patient
-from tests.system.conftest import PASSWORD, Keys
+from tests.system.conftest import PASSWORD, QUICK, Keys
 from tests.system.mails import opened
 from tests.system.service import Peer, Service, run_command, until
 
-QUICK = (
-    "redelivery: {initial-delay: 10s, max-delay: 15m, max-age: 7d}",
-    "redelivery: {initial-delay: 200ms, max-delay: 400ms, max-age: 7d}",
-)
 WITH_PASSWORD = (
     'username: "${env:PFI_MAILBOX}"',
     'username: "${env:PFI_MAILBOX}"\n      password: "${env:PFI_PASSWORD}"',
