@@ -13,7 +13,7 @@ from pfiflow.hl7.ack import Acknowledgement
 from pfiflow.hl7.tables import APPLICATION_ERRORS
 from pfiflow.mssante.answers import Fault
 
-__all__ = ["Outcome", "fault_of_problems", "label_of", "outcome_of"]
+__all__ = ["Outcome", "code_of_refusal", "fault_of_problems", "label_of", "outcome_of"]
 
 _APPLICATION_ERROR: Final = "207"
 _OTHER: Final = "906"
@@ -73,6 +73,11 @@ def fault_of_problems(problems: Sequence[Problem]) -> Fault:
     """The fault of a mail that this platform itself cannot process: its first application code, else 906."""
     code = next((p.detail_code for p in problems if p.detail_code in APPLICATION_ERRORS), _OTHER)
     return Fault(code, label_of(code))
+
+
+def code_of_refusal(code: str, detail_code: str) -> str:
+    """The code that the sender is told, of a refusal's first error: ERR-5 where it counts, else ERR-3."""
+    return _code_of((Problem(code, "", detail_code=detail_code),))
 
 
 def label_of(code: str) -> str:

@@ -1,0 +1,178 @@
+"""What comes back for a mail that we sent (DSN, MDN, error mail), as receipts for the CREATEUR (ZAM^Z02, ZAM^Z03).
+
+A report counts only for a mail of ours that it names (`message_ids_of`), and for a recipient that this mail had: its
+words are the sender's alone. Pure; looking up what was sent is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from pfiflow.errors import Problem, Rejected
+from pfiflow.mssante.address import is_mailbox
+from pfiflow.mssante.error_mail import ErrorReport, read_error_mail
+from pfiflow.mssante.notification import DeliveryReport, ReadingReport, read_dsn, read_mdn
+from pfiflow.mssante.reading import ReceivedMail
+from pfiflow.segur.receipts import (
+    Addressee,
+    Failure,
+    Original,
+    Party,
+    control_id,
+    mail_receipt,
+    reading_failure,
+    reading_receipt,
+    smtp_failure,
+)
+from pfiflow.segur.smtp_errors import SENDING_FAILED
+
+__all__ = ["Report", "Return", "SentMail", "message_ids_of", "read_report", "returns_of", "sent_mail"]
+
+Report: TypeAlias = DeliveryReport | ReadingReport | ErrorReport
+
+_READ: Final = frozenset({"displayed", "processed"})
+"""Dispositions that say that the mail was opened or integrated; `deleted`, `denied`… say nothing of it (RFC 8098)."""
+
+_OTHER: Final = "906"
+
+
+@frozen(repr=False)
+class SentMail:
+    """A mail of ours, as remembered when it left.
+
+    Attributes:
+        exchange_id: of the message in the channel `mail`: MSH-10 of a receipt derives from it.
+        original: what a receipt repeats of the CREATEUR's message; None when no message stands behind the mail (it was
+            an answer of ours).
+        recipients: who was sent the mail.
+        wants: `delivery` (ACK_RECEPTION), `reading` (ACK_LECTURE_MSS).
+    """
+
+    exchange_id: str
+    original: Original | None
+    recipients: tuple[str, ...]
+    wants: frozenset[str]
+
+    def __repr__(self) -> str:
+        return f"<SentMail to {len(self.recipients)} recipients>"
+
+
+@frozen
+class Return:
+    """What a report says of one recipient; `receipt` is the ZAM to send, b"" when none was asked for or none is due."""
+
+    kind: Literal["Z02", "Z03"]
+    address: str = field(repr=False)
+    said: str  # delivered, failed, relayed… or the disposition
+    code: str = ""
+    control_id: str = ""
+    receipt: bytes = field(default=b"", repr=False)
+
+
+def read_report(mail: ReceivedMail) -> Report:
+    """The report that a mail of kind `dsn`, `mdn` or `error-report` is. Raises Rejected: none, or it cannot be read."""
+    match mail.kind:
+        case "dsn":
+            return read_dsn(mail)
+        case "mdn":
+            return read_mdn(mail)
+        case _:
+            return read_error_mail(mail)
+
+
+def message_ids_of(report: Report, domain: str) -> tuple[str, ...]:
+    """The Message-IDs under which the mail may be known, the surest first. ENVID is the local part of ours."""
+    return tuple(
+        dict.fromkeys(f"<{key}@{domain}>" if kind == "envelope-id" else key for kind, key in report.correlation.keys)
+    )
+
+
+def sent_mail(exchange_id: str, facts: Mapping[str, str]) -> SentMail:
+    """A mail of ours from its record: the headers that its exchange had, and `recipients`."""
+    original = None
+    if facts.get("hl7-control-id") and facts.get("hl7-sender"):
+        original = Original(
+            control_id=facts["hl7-control-id"],
+            sender=_party(facts["hl7-sender"]),
+            receiver=_party(facts.get("hl7-receiver", "")),
+            processing_id=facts.get("hl7-processing-id", "") or "P",
+        )
+    wants = frozenset(facts.get("wants-receipts", "").split())
+    return SentMail(exchange_id, original, tuple(facts.get("recipients", "").split()), wants)
+
+
+def _party(text: str) -> Party:
+    application, _, facility = text.partition("|")
+    return Party(application, facility)
+
+
+def returns_of(mail: ReceivedMail, report: Report, sent: SentMail, *, now: datetime) -> tuple[Return, ...]:
+    """What a report says of each recipient, with its receipt where the CREATEUR asked for one.
+
+    Raises:
+        Rejected: it speaks of nobody to whom the mail was sent.
+    """
+    if isinstance(report, DeliveryReport):
+        found = tuple(_deliveries(report, sent, now))
+    else:
+        found = tuple(_readings(mail, report, sent, now))
+    if not found:
+        message = "the report names none of the recipients of our mail"
+        raise Rejected(Problem("207", message, "Final-Recipient", rule="RFC 3464 §2.3, RFC 8098 §3.2"))
+    return found
+
+
+def _deliveries(report: DeliveryReport, sent: SentMail, now: datetime) -> Iterator[Return]:
+    if not report.statuses:  # a bounce in plain words: that it failed is all that it says
+        address = _recipient(sent)
+        if address:
+            yield _delivery(sent, address, "failed", smtp_failure(SENDING_FAILED), now)
+        return
+    alone = len({status.recipient.lower() for status in report.statuses}) == 1
+    for status in report.statuses:
+        address = _recipient(sent, status.recipient, status.final_recipient, alone=alone)
+        if address:
+            failure = smtp_failure(status.smtp_code) if status.action == "failed" else None
+            yield _delivery(sent, address, status.action, failure, now)
+
+
+def _delivery(sent: SentMail, address: str, said: str, failure: Failure | None, now: datetime) -> Return:
+    identifier = control_id(sent.exchange_id, "Z02", address)
+    receipt = b""
+    # `delayed` is no failure yet; `relayed` and `expanded` are final, and no proof of delivery.
+    if said in {"delivered", "failed"} and "delivery" in sent.wants and sent.original is not None:
+        receipt = mail_receipt(sent.original, Addressee(address), control_id=identifier, now=now, failure=failure)
+    return Return("Z02", address, said, failure.code if failure else "", identifier, receipt)
+
+
+def _readings(
+    mail: ReceivedMail, report: ReadingReport | ErrorReport, sent: SentMail, now: datetime
+) -> Iterator[Return]:
+    failed, said = True, "failed"
+    named: list[str] = []
+    if isinstance(report, ReadingReport):
+        named += [report.recipient, report.final_recipient]
+        if not report.failed:
+            failed, said = False, report.disposition
+    address = _recipient(sent, *named, mail.sender)
+    if not address:
+        return
+    failure = reading_failure(report.code or _OTHER) if failed else None
+    identifier = control_id(sent.exchange_id, "Z03", address)
+    receipt = b""
+    if (failed or said in _READ) and "reading" in sent.wants and sent.original is not None:
+        receipt = reading_receipt(sent.original, Addressee(address), control_id=identifier, now=now, failure=failure)
+    yield Return("Z03", address, said, failure.code if failure else "", identifier, receipt)
+
+
+def _recipient(sent: SentMail, *named: str, alone: bool = True) -> str:
+    """The recipient that a report means: the first named that is one; the only one there is, if it speaks of one."""
+    known = {address.lower(): address for address in sent.recipients if is_mailbox(address)}
+    for address in named:
+        if address.lower() in known:
+            return known[address.lower()]
+    return sent.recipients[0] if alone and len(known) == 1 else ""
