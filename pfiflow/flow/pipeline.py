@@ -52,6 +52,16 @@ class Work:
     ledger: list[LedgerEntry] = field(factory=list)
     journal: list[JournalEntry] = field(factory=list)
     records: list[Record] = field(factory=list)
+    _hashed: tuple[bytes, bytes] | None = None
+
+    def sha256(self, payload: bytes) -> bytes:
+        """The digest of a payload; remembered, since the channels want it of the same bytes."""
+        self._hashed = (payload, hashlib.sha256(payload).digest())
+        return self._hashed[1]
+
+    def known_digest(self, payload: bytes) -> bytes | None:
+        """The digest, when these very bytes were hashed before; else the store hashes them, in its own thread."""
+        return self._hashed[1] if self._hashed is not None and self._hashed[0] is payload else None
 
     def record(self, exchange: AnyExchange) -> AnyExchange:
         """Move the exchange's notes into the journal, and its memories into the records."""
@@ -105,19 +115,21 @@ class Compiler:
             problem = Problem("207", f"body type {name!r} is not registered; install the plugin that declares it")
             raise Rejected(problem) from None
 
-    def enqueue(self, channel: str, exchange: AnyExchange) -> Enqueue:
+    def enqueue(self, channel: str, exchange: AnyExchange, work: Work) -> Enqueue:
         """The message that puts this exchange into a channel. Raises Deferred when the channel is full."""
         if channel in self.full:
             raise Deferred(f"channel {channel!r} is full (its max-waiting is reached)")
         spec = self.channels[channel]
         body_type = self.registry.body_type_of(exchange.body)
         key = exchange.id if spec.key is None else str(self._value(spec.key, exchange))
+        payload = body_type.encode(exchange.body)
         return Enqueue(
             channel=channel,
             key=key,
             exchange_id=exchange.id,
             body_type=body_type.name,
-            payload=body_type.encode(exchange.body),
+            payload=payload,
+            digest=work.known_digest(payload),
             headers=exchange.headers,
             origin=exchange.origin,
             received=exchange.received,
@@ -228,7 +240,7 @@ class Compiler:
             raise ConfigError(f"unknown channel {channel!r}; declare it under `channels`", code="channel")
 
         async def to_channel(exchange: AnyExchange, work: Work) -> AnyExchange:
-            work.enqueue.append(self.enqueue(channel, exchange))
+            work.enqueue.append(self.enqueue(channel, exchange, work))
             return exchange
 
         return to_channel
@@ -267,7 +279,7 @@ class Compiler:
         async def idempotent(exchange: AnyExchange, work: Work) -> AnyExchange:
             key = _text(self._value(step.key, exchange))
             encoded = self.registry.body_type_of(exchange.body).encode(exchange.body)
-            digest = hashlib.sha256(encoded).digest()
+            digest = work.sha256(encoded)
             known = await self.store.find_ledger(scope, key, now=work.now)
             if known is not None:
                 raise SeenBefore("same" if known.digest == digest else "other")

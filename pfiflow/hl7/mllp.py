@@ -30,6 +30,7 @@ GARBAGE_STEP = 4096
 """A run of garbage is reported at least every so many bytes, so that an endpoint can close on it."""
 
 _FS, _CR = 0x1C, 0x0D
+_LARGE = 16 * 2**10  # bytes: a piece of that size is kept as it came
 
 
 @frozen
@@ -88,14 +89,17 @@ class Decoder:
         max_frame: most bytes in one payload.
     """
 
-    __slots__ = ("_buffer", "_discarding", "_garbage", "_half_end", "_in_frame", "_size", "max_frame")
+    __slots__ = ("_chunks", "_discarding", "_garbage", "_half_end", "_in_frame", "_size", "_tail", "max_frame")
 
     def __init__(self, max_frame: int) -> None:
         if max_frame < 1:
             raise ValueError("max_frame is a number of bytes, 1 at least")
         self.max_frame = max_frame
-        self._buffer = bytearray()  # of the current frame, from the chunks before this one
-        self._size = 0  # bytes of the current frame so far; the buffer's size unless discarding
+        # Of the current frame, from the chunks before this one: large pieces as they came, to be joined once; small
+        # ones gathered, since a peer that drips would otherwise cost an object a byte.
+        self._chunks: list[bytes | bytearray | memoryview] = []
+        self._tail = bytearray()
+        self._size = 0  # bytes of the current frame so far, kept or not
         self._garbage = 0
         self._in_frame = False
         self._discarding = False
@@ -191,21 +195,28 @@ class Decoder:
             return
         if self._size > self.max_frame:
             keep = min(HEAD_SIZE, self.max_frame)
-            head = bytes(self._buffer[:keep]) + data[start : min(end, start + max(0, keep - len(self._buffer)))]
-            events.append(Oversized(head, self.max_frame))
+            head = bytearray()
+            for piece in (*self._chunks, self._tail, memoryview(data)[start:end]):
+                head += piece[: keep - len(head)]
+            events.append(Oversized(bytes(head), self.max_frame))
             self._discarding = True
-            self._buffer = bytearray()
+            self._forget()
+        elif end - start < _LARGE:
+            self._tail += memoryview(data)[start:end]
         else:
-            self._buffer += memoryview(data)[start:end]
+            if self._tail:
+                self._chunks.append(self._tail)
+                self._tail = bytearray()
+            self._chunks.append(memoryview(data)[start:end])
 
     def _finish(self, data: bytes, start: int, end: int, events: list[Event]) -> None:
         """The frame ends with data[start:end]."""
-        if not self._buffer and not self._discarding and end - start <= self.max_frame:
+        if not self._size and end - start <= self.max_frame:
             events.append(Frame(data[start:end]))  # wholly in this chunk: one slice
         else:
             self._take(data, start, end, events)
             if not self._discarding:
-                events.append(Frame(bytes(self._buffer)))
+                events.append(Frame(b"".join((*self._chunks, self._tail))))
         self._reset()
 
     def _cut(self, events: list[Event]) -> None:
@@ -216,5 +227,10 @@ class Decoder:
     def _reset(self) -> None:
         self._in_frame = self._discarding = self._half_end = False
         self._size = 0
-        if self._buffer:
-            self._buffer = bytearray()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._chunks:
+            self._chunks = []
+        if self._tail:
+            self._tail = bytearray()

@@ -82,6 +82,7 @@ class Enqueue:
     origin: str = ""
     received: float = 0.0  # Exchange.received
     due: float = 0.0  # not before
+    digest: bytes | None = None  # SHA-256 of the payload, when the caller has it already
 
 
 @frozen

@@ -100,7 +100,7 @@ class UnitWriter:
 
     def digests(self, unit: UnitOfWork) -> tuple[bytes, ...]:
         """The content hashes of the payloads: computed before the transaction begins (the GIL is released)."""
-        return tuple([sha256(entry.payload).digest() for entry in unit.enqueue])
+        return tuple([entry.digest or sha256(entry.payload).digest() for entry in unit.enqueue])
 
     def forget(self) -> None:
         """After a rollback: channels that seemed known may not be there."""
