@@ -161,7 +161,8 @@ class Conversation:
                 return self._last is not Failure.TOO_LONG and progress.cuts < CUTS
             case Answer(status=status):
                 meaning = self.codes.get(outcome.code)
-                return outcome.configuration or meaning is Meaning.RETRY or (not outcome.code and status in _BUSY)
+                busy = status in _BUSY or meaning is Meaning.RETRY or outcome.code == "EndpointUnavailable"
+                return outcome.configuration or busy
             case None:
                 return False
 

@@ -55,6 +55,7 @@ class Dmp:
     trusted: Sequence[x509.Certificate]
     settings: Settings = Settings()
     meddle: Callable[[Request, Callable[[], Answer]], Reply] | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)  # of who feeds it
     registry: Registry = field(factory=Registry)
     known: dict[str, Known] = field(factory=dict)
     asked: list[str] = field(factory=list)  # the last part of each request's action
@@ -66,7 +67,7 @@ class Dmp:
     @property
     def requests(self) -> Requests:
         """Makes requests to this DMP."""
-        return Requests(f"https://dmp.example{BASE}", self.seal)
+        return Requests(f"https://dmp.example{BASE}", self.seal, clock=self.clock)
 
     def attempt(self, of: Feeding, *, exchange_id: str = "exchange", progress: Progress = Progress()) -> Conclusion:
         """One attempt at an order; what is accepted is recorded."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pfiflow.dmp import soap
 from pfiflow.dmp.conversation import CUTS, Answer, Conclusion, Known, Progress, Reply
 from pfiflow.dmp.requests import Request
 from pfiflow.dmp.response import ATTEMPTS, Accepted, Deferred, Failure, Rejected
@@ -296,6 +298,8 @@ def test_a_document_refused_by_name_is_not_sought(dmp: Dmp) -> None:
         (answers.http(403), True, False),
         (answers.html(200), False, True),
         (answers.fault("Receiver"), False, True),
+        (answers.fault("Receiver", status=503), True, True),
+        (answers.fault("Receiver", subcode="EndpointUnavailable", namespace=soap.WSA), True, True),
         (answers.fault("Sender", subcode="DMPInvalidCertificate"), True, False),
         (answers.refused("XDSRepositoryBusy"), True, False),
         (answers.refused("XDSRepositoryError"), False, False),
@@ -311,6 +315,17 @@ def test_what_waits(dmp: Dmp, reply: answers.Reply | Failure, unavailable: bool,
     assert (conclusion.unavailable, conclusion.progress.unsure) == (unavailable, unsure)
     assert dmp.attempt(NEW, progress=conclusion.progress).outcome == Accepted()
     assert dmp.statuses() == ["Approved"]
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_clock_that_is_wrong_is_our_fault_and_not_the_order_s(
+    seal: Seal, trusted: Sequence[x509.Certificate], hours: int
+) -> None:
+    dmp = Dmp(seal, trusted, clock=lambda: datetime.now(UTC) + timedelta(hours=hours))
+    conclusion = dmp.attempt(NEW)
+    assert deferred(conclusion).configuration
+    assert conclusion.unavailable
+    assert "clock" in deferred(conclusion).reason
 
 
 def test_an_order_that_breaks_every_connection_closes_it_for_no_other(dmp: Dmp) -> None:
