@@ -10,14 +10,10 @@ from pathlib import Path
 
 import anyio
 
-from pfiflow.flow.component import Registry
-from pfiflow.flow.engine import Engine
-from pfiflow.flow.exchange import Exchange
-from pfiflow.flow.route import ChannelSpec, FlowDefinition, Route
+from pfiflow import ChannelSpec, Engine, Exchange, FlowDefinition, Registry, Route, SqliteStore
 from pfiflow.processors.transmission import CheckOptions
 from pfiflow.segur.values import Transmission
 from pfiflow.simulators.messages import examples
-from pfiflow.store.sqlite import SqliteStore
 
 
 async def main() -> None:
