@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -190,6 +190,10 @@ def _table(found: Sequence[MessageSummary]) -> Table:
     table.add_column("exchange", no_wrap=True, overflow="ellipsis", max_width=12)
     for name in ("size", "attempts", "enqueued", "due", "cause"):
         table.add_column(name, no_wrap=name != "cause")
+    told: dict[str, int] = {}  # channel → the first message that says why it waits
+    for message in found:
+        if message.state == "waiting" and message.cause:
+            told.setdefault(message.channel, message.sequence)
     for message in found:
         due = _time(message.due) if message.state == "waiting" and message.due else ""
         table.add_row(
@@ -201,9 +205,15 @@ def _table(found: Sequence[MessageSummary]) -> Table:
             str(message.attempts),
             _time(message.enqueued),
             due,
-            escape(message.cause),
+            escape(message.cause) or _why_not_yet(message, told),
         )
     return table
+
+
+def _why_not_yet(message: MessageSummary, told: Mapping[str, int]) -> str:
+    """Of a message that was not tried yet: while a destination is down, one is tried and the others wait for it."""
+    other = told.get(message.channel)
+    return f"not tried yet, see no. {other}" if message.state == "waiting" and other is not None else ""
 
 
 def _as_dict(summary: MessageSummary) -> dict[str, object]:

@@ -150,6 +150,7 @@ def test_orders_wait_for_the_dmp_and_leave_by_themselves(
     take(service, *chain, *(order(number, number) for number in range(10, 20)))
     until(lambda: "cannot be reached" in listed(service), what="the reason why they wait")
     assert re.search(r"dmp 13 0 0", listed(service))
+    assert "not tried yet, see no. 1" in listed(service)
     assert any("destination down" in line for line in service.logged("warning"))
     dmp.start()
     until(lambda: service.channel("dmp").waiting == 0, what="the orders to leave")
