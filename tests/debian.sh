@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use, where this may be done; otherwise says which tests skip.
-# postfix: real SMTP server with DSN; libpdfbox2-java and what it needs: independent PDF/A-1b checker (with a Java compiler);
+# postfix: real SMTP server with DSN; dovecot-imapd: real IMAP server; libpdfbox2-java and what it needs: independent PDF/A-1b checker (with a Java compiler);
 # unzip: independent zip reader; xmlsec1, opensaml-schemas, xmltooling-schemas: independent checks of signed assertions.
 set -u
-packages="postfix libpdfbox2-java libactivation-java libjaxb-api-java unzip xmlsec1 opensaml-schemas xmltooling-schemas"
+packages="postfix dovecot-imapd libpdfbox2-java libactivation-java libjaxb-api-java unzip xmlsec1 opensaml-schemas xmltooling-schemas"
 command -v javac >/dev/null 2>&1 || packages="$packages default-jdk-headless"
 missing=""
 for package in $packages; do
@@ -23,7 +23,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     fi
     [ -n "$created" ] && rm -f /usr/sbin/policy-rc.d
 else
-    echo "not installed:$missing. Tests that use them (real Postfix, PDF/A checker, unzip) will skip and say so."
+    echo "not installed:$missing. Tests that use them (real Postfix and Dovecot, PDF/A checker, unzip) will skip and say so."
     echo "To run them all: sudo apt-get install$missing"
 fi
 exit 0
