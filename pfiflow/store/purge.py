@@ -10,10 +10,10 @@ from attrs import frozen
 from pfiflow.store.api import Purged
 from pfiflow.store.schema import DEAD, DONE
 
-__all__ = ["JournalWindow", "add", "purge_journal", "purge_ledger", "purge_messages", "purge_records"]
+__all__ = ["BATCH_BYTES", "JournalWindow", "add", "purge_journal", "purge_ledger", "purge_messages", "purge_records"]
 
-_MESSAGES = 100
-_BYTES = 4 << 20  # freeing a payload walks its pages
+_MESSAGES = 50
+BATCH_BYTES = 1 << 20  # freeing a payload walks its pages, and zeroes them
 _LINES = 1000
 
 
@@ -50,7 +50,7 @@ def purge_messages(cursor: sqlite3.Cursor, *, done_before: float, dead_before: f
     chosen: dict[int, int] = {}
     size = 0
     for sequence, payload, payload_size in rows:
-        if chosen and size + payload_size > _BYTES:
+        if chosen and size + payload_size > BATCH_BYTES:
             break
         chosen[sequence] = payload
         size += payload_size

@@ -123,6 +123,7 @@ def connect(path: Path, *, busy_timeout: float, query_only: bool = False) -> sql
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = ON")  # what retention removes is overwritten, not only unlinked
         if query_only:
             connection.execute("PRAGMA query_only = ON")
     except sqlite3.Error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -169,8 +170,8 @@ class SqliteStore:
         if lease is not None and lease.released:
             self._give_back(lease)
 
-    async def _change(self, action: Callable[[sqlite3.Cursor], T]) -> T:
-        job = Job(action, asyncio.get_running_loop().create_future())
+    async def _change(self, action: Callable[[sqlite3.Cursor], T], size: int = 0) -> T:
+        job = Job(action, asyncio.get_running_loop().create_future(), size=size)
         self._open().writer.submit(job)
         result: T = await job.future
         return result
@@ -355,20 +356,26 @@ class SqliteStore:
     async def purge(
         self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float
     ) -> Purged:
-        """See `Store.purge`. In small transactions, shared with the commits that come meanwhile."""
+        """See `Store.purge`. In small transactions, with a rest as long as each: it may take half of the writer."""
         total = Purged(0, 0, 0, 0, 0)
         some = partial(purge.purge_messages, done_before=done_before, dead_before=dead_before)
-        while (part := await self._change(some)).messages:
+        while (part := await self._purge(some)).messages:
             total = purge.add(total, part)
         window = purge.JournalWindow(0, 0)
         while True:
             lines = partial(purge.purge_journal, before=journal_before, after=window.last)
-            window = await self._change(lines)
+            window = await self._purge(lines)
             if not window.removed:
                 break
             total = purge.add(total, Purged(0, 0, 0, window.removed, 0))
-        while entries := await self._change(partial(purge.purge_ledger, now=now)):
+        while entries := await self._purge(partial(purge.purge_ledger, now=now)):
             total = purge.add(total, Purged(0, 0, 0, 0, entries))
-        while records := await self._change(partial(purge.purge_records, before=records_before)):
+        while records := await self._purge(partial(purge.purge_records, before=records_before)):
             total = purge.add(total, Purged(0, 0, 0, 0, 0, records))
         return total
+
+    async def _purge(self, action: Callable[[sqlite3.Cursor], T]) -> T:
+        started = time.monotonic()
+        removed = await self._change(action, purge.BATCH_BYTES)
+        await asyncio.sleep(time.monotonic() - started)
+        return removed

@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-ROUNDS = 8
+ROUNDS = 6
 ROOT = Path(__file__).parents[2]
 
 

@@ -48,6 +48,17 @@ async def test_every_commit_is_synced(sqlite_store: SqliteStore) -> None:
     assert running.connections[0].execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+async def test_what_is_purged_is_no_longer_in_the_file(sqlite_store: SqliteStore) -> None:
+    for size in (20, 5_000, 200_000):
+        await sqlite_store.commit(UnitOfWork(enqueue=(enqueue("k", b"MARK" * size),), at=1.0))
+    await drain(sqlite_store)
+    assert b"MARKMARK" in sqlite_store.path.with_name("store.db-wal").read_bytes()
+    await sqlite_store.purge(done_before=99.0, dead_before=99.0, journal_before=99.0, now=99.0)
+    await sqlite_store.aclose()
+    assert b"MARKMARK" not in sqlite_store.path.read_bytes()
+    assert not sqlite_store.path.with_name("store.db-wal").exists()
+
+
 async def test_a_second_engine_is_told_whose_it_is(sqlite_store: SqliteStore) -> None:
     error = await refused(sqlite_store.path, rf"process {os.getpid()}\)")
     assert isinstance(error, StoreLockedError)
