@@ -91,7 +91,11 @@ def _mail(exchange: Exchange[sending.Package], *, mailbox: sending.Mailbox) -> E
     )
     transmission = exchange.body.transmission
     wanted = (("delivery", transmission.wants_delivery_receipts), ("reading", transmission.wants_reading_receipts))
-    headers = {"message-id": built.message_id, "wants-receipts": " ".join(name for name, asked in wanted if asked)}
+    headers = {
+        "message-id": built.message_id,
+        "wants-receipts": " ".join(name for name, asked in wanted if asked),
+        "hl7-processing-id": transmission.processing_id,  # for a receipt that comes back later
+    }
     return exchange.with_body(built).with_headers(headers)
 
 
@@ -132,6 +136,6 @@ COMPONENTS = (
         doc="Writes the MSSanté mail of a package to the audience named by the header `audience`.",
         accepts=sending.Package,
         gives=OutgoingMail,
-        sets=("message-id", "wants-receipts"),
+        sets=("message-id", "wants-receipts", "hl7-processing-id"),
     ),
 )
