@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -18,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pfiflow.flow.component import Registry
+from pfiflow.mssante.address import mask_text
 from pfiflow.routefile.load import load
 from pfiflow.store.api import MessageSummary, State, Store
 from pfiflow.store.sqlite import SqliteStore
@@ -217,8 +219,10 @@ def _why_not_yet(message: MessageSummary, told: Mapping[str, int]) -> str:
 
 
 def _as_dict(summary: MessageSummary) -> dict[str, object]:
+    """What may be shown of a message: its lane by a fingerprint (the key may name a patient), addresses masked."""
     fields = attrs.asdict(summary)
-    fields["headers"] = dict(summary.headers)
+    fields["lane"] = hashlib.sha256(fields.pop("key").encode()).hexdigest()[:12]
+    fields["headers"] = {name: mask_text(value) for name, value in summary.headers.items()}
     for name in ("received", "enqueued", "due"):
         fields[name] = _time(fields[name]) if fields[name] else ""
     return fields

@@ -75,6 +75,9 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
     problems: list[Problem] = [*transmission.warnings]
     problems += rules.check_processing(transmission, test_platform=options.test_platform)
     problems += rules.check_destinations(transmission, options.destinations)
+    if _only_for_the_patient(transmission):  # else the others get it, and the patient's mail alone is refused
+        refusal = rules.patient_mail_refusal(transmission, test_platform=options.test_platform)
+        problems += () if refusal is None else (refusal,)
     try:
         document, tree = cda.read_tree(transmission.document)
     except Rejected as rejection:
@@ -99,6 +102,11 @@ def _in_document(problem: Problem) -> Problem:
         return problem
     place = f" (document line:column {problem.location})" if problem.location else ""
     return evolve(problem, message=f"{problem.message}{place}", location="OBX-5.5")
+
+
+def _only_for_the_patient(transmission: Transmission) -> bool:
+    destinations = transmission.destinations
+    return destinations.patient and not destinations.professionals and not destinations.dmp
 
 
 def _view(transmission: Transmission) -> Mapping[str, object]:
