@@ -191,14 +191,16 @@ class DmpSimulator:
         self._thread = None
 
     def drop_connections(self) -> None:
-        """Cut every connection, and go on listening."""
-
-        def drop() -> None:
-            for task in self._tasks:
-                task.cancel()
-
+        """Cut every connection, and go on listening; what has not been carried out by then never is."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(drop)
+        asyncio.run_coroutine_threadsafe(self._end_connections(), self._loop).result()
+
+    def reset(self) -> None:
+        """Between two tests: no connection, no rule, no request, no count is left. The registry stays."""
+        self.clear_script()
+        self.drop_connections()
+        self.requests.clear()
+        self.counts.clear()
 
     def __enter__(self) -> Self:
         self.start()
@@ -276,11 +278,14 @@ class DmpSimulator:
         ready.set()
         await self._stopped.wait()
         listener.close()
+        await self._end_connections()
+        await listener.wait_closed()
+
+    async def _end_connections(self) -> None:
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-        await listener.wait_closed()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -40,10 +40,8 @@ def _dmp(dmp_folder: Path, dmp_authority: Authority) -> DmpSimulator:
 @pytest.fixture
 def dmp(_dmp: DmpSimulator) -> Iterator[DmpSimulator]:
     """A started simulator; its certificates and registry are the module's, its script and counts the test's."""
-    _dmp.clear_script()
-    _dmp.counts.clear()
-    _dmp.requests.clear()
     with _dmp as simulator:
+        simulator.reset()
         yield simulator
     assert _dmp.errors == []
 

@@ -250,6 +250,19 @@ def test_a_request_given_up_is_carried_out_all_the_same(
     assert eventually(lambda: held(dmp, made) == 1)
 
 
+def test_a_reset_leaves_nothing_of_the_test_before(dmp: DmpSimulator, sender: Sender, context: ssl.SSLContext) -> None:
+    made = fresh()
+    dmp.script("RECEIVED", delay=1)
+    with pytest.raises(TimeoutError):
+        post(dmp.url, sender.submit(made), context, timeout=0.2)
+    dmp.reset()
+    assert dmp.counts == {}
+    assert post(dmp.url, sender.submit(fresh()), context).succeeded
+    time.sleep(1)
+    assert held(dmp, made) == 0
+    assert len(dmp.requests) == 1
+
+
 def test_it_goes_down_and_comes_back_on_its_port(dmp: DmpSimulator, sender: Sender, context: ssl.SSLContext) -> None:
     made, later = fresh(), fresh()
     assert post(dmp.url, sender.submit(made), context).succeeded
