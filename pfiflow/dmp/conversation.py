@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Final, Literal
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from pfiflow.dmp import query, response, soap
 from pfiflow.dmp.codes import CODES, Meaning
@@ -271,8 +271,6 @@ class Conversation:
     def _ask(self, unique_id: str) -> Generator[Request, Reply, Outcome | tuple[Reference, ...]]:
         reply = yield self.requests.ask(self.order, unique_id)
         outcome = self._judge(reply)
-        if isinstance(outcome, Deferred) and isinstance(reply, Answer):
-            return evolve(outcome, ambiguous=False)
         if not isinstance(outcome, Accepted):
             return outcome
         assert isinstance(reply, Answer), "only an answer accepts"

@@ -129,6 +129,16 @@ def test_a_deletion_of_what_is_deleted_is_done(dmp: Dmp) -> None:
     assert dmp.attempt(order(FIRST, Action.DELETE, "another")).outcome == Accepted(already=True)
 
 
+def test_a_deleted_entry_that_the_dmp_still_names(dmp: Dmp) -> None:
+    """Without a status in the answer, our record says that there is nothing left to do."""
+    dmp.attempt(NEW)
+    dmp.attempt(DELETE)
+    dmp.meddle = scripted(_found(""), only=ASK)
+    dmp.asked.clear()
+    assert dmp.attempt(order(FIRST, Action.DELETE, "another")).outcome == Accepted(already=True)
+    assert dmp.asked == [ASK]
+
+
 def test_where_the_dmp_tells_statuses(dmp: Dmp) -> None:
     dmp.meddle = scripted(_found("Deleted"), only=ASK, times=2)
     assert dmp.attempt(DELETE).outcome == Accepted(already=True)

@@ -46,8 +46,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DmpSimulator]:
 def dmp(shared: DmpSimulator) -> Iterator[DmpSimulator]:
     """The simulator, which may hold other patients' documents: each test has patients of its own."""
     server = shared.server
-    shared.requests.clear()
-    shared.counts.clear()
+    shared.reset()
     yield shared
     shared.clear_script()
     shared.server = server
@@ -223,6 +222,27 @@ async def test_a_cut_leaves_one_entry(
     assert await sender.insist(of) in {2, 3}
     wanted = {"new": ["Approved"], "replace": ["Deprecated", "Approved"], "delete": ["Deleted"]}
     assert statuses(dmp, of) == wanted[action]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_what_a_cut_leaves_in_doubt(
+    dmp: DmpSimulator, sender: Sender, first: SyntheticDocument, stage: Stage
+) -> None:
+    """Whether the request may have been carried out: not before its body has begun to leave."""
+    dmp.script(stage, cut=True, times=1)
+    deferred = await deferral(sender, order(first))
+    if stage != "HEADERS":  # there, the body may have begun or not
+        assert deferred.headers["dmp-ask-first"] == ("false" if stage == "CONNECT" else "true")
+    await sender.insist(order(first))
+    asked = [each.processed.context.transaction for each in dmp.requests if each.processed is not None]
+    assert asked[-1] == ("ITI-18" if stage in {"PROCESSED", "RESPONSE"} else "ITI-41")
+
+
+async def test_a_redirection_is_not_followed(dmp: DmpSimulator, sender: Sender, first: SyntheticDocument) -> None:
+    headers = (("Location", f"{dmp.url}/registry"),)
+    dmp.script("RECEIVED", lambda _: answers.Answer(307, "text/plain", b"", headers), times=1)
+    assert "307" in (await deferral(sender, order(first))).message
+    assert len(dmp.requests) == 1
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
