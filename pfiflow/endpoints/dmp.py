@@ -132,7 +132,7 @@ class DmpSink:
         try:
             context, requests = self._tls.current(), self._requests()
         except (ConfigError, Deferred) as error:
-            reason = f"{response.Failure.OWN_CERTIFICATE.value}: {error}"
+            reason = error.message if isinstance(error, Deferred) else f"a certificate or key cannot be used: {error}"
             _log.error("nothing can be sent to the DMP: %s", reason)
             raise Deferred(reason, unavailable=True) from error
         own = await self._record(order.unique_id)
