@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import lint, messages, run, send, sim
+from pfiflow.cli import lint, messages, run, send, sim, traces
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -69,6 +69,14 @@ def print_version() -> None:
     click.echo(f"pfiflow {version('pfiflow')}")
 
 
-_COMMANDS: tuple[Callable[..., Any], ...] = (run.run, lint.lint, lint.schema, send.send, messages.messages, sim.sim)
+_COMMANDS: tuple[Callable[..., Any], ...] = (
+    run.run,
+    lint.lint,
+    lint.schema,
+    send.send,
+    messages.messages,
+    traces.traces,
+    sim.sim,
+)
 for _command in _COMMANDS:
     main.add_command(_command)  # type: ignore[arg-type]

@@ -63,6 +63,7 @@ class SmtpSink:
             raise Rejected(*problems, headers={_REFUSED: " ".join(refused)})
         sent = exchange.with_note(
             "mail-sent",
+            account=self.options.username or "",
             message_id=mail.message_id,
             to=" ".join(map(mask_address, accepted)),
             size=delivery.message_size,
