@@ -79,7 +79,7 @@ def test_the_traces_of_a_mail_that_was_refused(tmp_path: Path, dpi: DpiSimulator
     assert by_action["rejected"]["answer"].startswith("207")
     assert by_action["mail-sent"]["who"] == BOX
     assert by_action["mail-sent"]["request"] == MAILBOX.address
-    assert by_action["mail-sent"]["answer"].startswith("250")
+    assert by_action["mail-sent"]["answer"].startswith("2.0.0")
     assert by_action["mail-settled"]["details"]["faults"] == "1:902"
     text = run("--store", str(path), "--format", "csv").stdout
     patient = DOCUMENT.patient
