@@ -127,7 +127,7 @@ class ImapSource:
             return
         try:
             mailbox = Mailbox(session)
-            await self._interruptibly(lambda: self._select(mailbox))
+            await self._interruptibly(lambda: self._prepare(mailbox))
             self._ready_since = monotonic()
             started(self._place)
             await self._use(mailbox, receive)
@@ -145,12 +145,14 @@ class ImapSource:
             return await AioimaplibSession.open(options, context)
         return await ThreadedSession.open(options, context)
 
-    async def _select(self, mailbox: Mailbox) -> None:
+    async def _prepare(self, mailbox: Mailbox) -> None:
         options = self.options
-        folder = await mailbox.select(options.folder)
-        self._check_marks(mailbox, folder)
+        self._check_marks(mailbox, await self._select(mailbox))
         for name in filter(None, (options.refused_target, options.done_folder if options.done == "move" else None)):
             await mailbox.ensure_folder(name)
+
+    async def _select(self, mailbox: Mailbox) -> Folder:
+        folder = await mailbox.select(self.options.folder)
         if folder.uidvalidity != self._uidvalidity:
             if self._uidvalidity:
                 logger.warning(
@@ -162,6 +164,7 @@ class ImapSource:
             self._uidvalidity = folder.uidvalidity
             self._waiting.clear()
             self._unmarked.clear()
+        return folder
 
     def _check_marks(self, mailbox: Mailbox, folder: Folder) -> None:
         """A mail that cannot be marked would come again at each look: said at once, not at the first mail."""
@@ -178,12 +181,13 @@ class ImapSource:
     async def _use(self, mailbox: Mailbox, receive: Receive) -> None:
         while not self._stopping:
             await self._look(mailbox, receive)
-            if not self._stopping:
-                await self._interruptibly(lambda: self._wait(mailbox.session))
+            if await self._interruptibly(lambda: self._wait(mailbox.session)) is False:
+                # Selected again, not only NOOP: Dovecot goes on answering OK in a folder that was deleted and made anew.
+                await self._interruptibly(lambda: self._select(mailbox))
         await mailbox.session.logout()
 
-    async def _wait(self, session: ImapSession) -> None:
-        """Until mail has come, or the time of the next look."""
+    async def _wait(self, session: ImapSession) -> bool:
+        """Until mail has come (True), or the time of the next look."""
         options = self.options
         idle = options.idle and "IDLE" in session.capabilities
         seconds: float = options.idle_renew if idle else options.poll
@@ -195,10 +199,10 @@ class ImapSource:
         if self._deferred_in_a_row >= _DEFERRED_IN_A_ROW:
             await anyio.sleep(_REST)
         elif idle:
-            await session.idle(seconds)
+            return await session.idle(seconds)
         elif not session.arrivals.news:
             await anyio.sleep(seconds)
-        await session.command("NOOP")  # what is new or gone becomes visible (RFC 3501 §7)
+        return False
 
     # -- mails -------------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,7 @@ class ThreadedSession(ImapSession):
             assert context is not None
             wire.secure(context, options.host)
         imap = self._imap = Imap(wire)
+        self._known = frozenset(imap.capabilities)
         if imap.state != "NONAUTH":
             # Before STARTTLS, a way round it; otherwise the server logged us in by itself, and does not say as whom.
             raise SessionLost("the server greets with PREAUTH: no login, and no STARTTLS, would take place")

@@ -175,9 +175,9 @@ class Dovecot:
 
     # -- mailboxes -------------------------------------------------------------------------------------------------
 
-    def deliver(self, user: str, *mails: bytes) -> None:
-        """Put mails into the user's INBOX as a delivery agent does, in their order."""
-        folder = self._maildir(user)
+    def deliver(self, user: str, *mails: bytes, into: str = "INBOX") -> None:
+        """Put mails into a folder as a delivery agent does, in their order."""
+        folder = self._maildir(user) / ("" if into == "INBOX" else f".{into}")
         for mail in mails:
             name = f"{monotonic():.9f}.{os.urandom(4).hex()}.localhost"
             path = folder / "tmp" / name
