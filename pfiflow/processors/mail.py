@@ -20,6 +20,7 @@ from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Size, option
 from pfiflow.mssante.values import OutgoingMail
 from pfiflow.segur import sending
+from pfiflow.segur.returns import origin_facts
 from pfiflow.segur.values import Transmission
 
 __all__ = ["COMPONENTS", "MssMailOptions", "XdmPackOptions"]
@@ -94,7 +95,7 @@ def _mail(exchange: Exchange[sending.Package], *, mailbox: sending.Mailbox) -> E
     headers = {
         "message-id": built.message_id,
         "wants-receipts": " ".join(name for name, asked in wanted if asked),
-        "hl7-processing-id": transmission.processing_id,  # for a receipt that comes back later
+        **origin_facts(transmission),  # for receipts that come back later
     }
     return exchange.with_body(built).with_headers(headers)
 
@@ -136,6 +137,6 @@ COMPONENTS = (
         doc="Writes the MSSanté mail of a package to the audience named by the header `audience`.",
         accepts=sending.Package,
         gives=OutgoingMail,
-        sets=("message-id", "wants-receipts", "hl7-processing-id"),
+        sets=("message-id", "wants-receipts", "hl7-header", "recipient-ids"),
     ),
 )

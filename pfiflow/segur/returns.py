@@ -6,6 +6,8 @@ words are the sender's alone. Pure; looking up what was sent is the caller's.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
@@ -13,24 +15,28 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from pfiflow.errors import Problem, Rejected
+from pfiflow.hl7.faults import MessageError
 from pfiflow.mssante.address import is_mailbox
 from pfiflow.mssante.error_mail import ErrorReport, read_error_mail
 from pfiflow.mssante.notification import DeliveryReport, ReadingReport, read_dsn, read_mdn
 from pfiflow.mssante.reading import ReceivedMail
+from pfiflow.segur.addresses import is_patient_mailbox
+from pfiflow.segur.participations import names_patient
 from pfiflow.segur.receipts import (
     Addressee,
     Failure,
     Original,
-    Party,
     control_id,
     mail_receipt,
+    original_of,
     reading_failure,
     reading_receipt,
     smtp_failure,
 )
 from pfiflow.segur.smtp_errors import SENDING_FAILED
+from pfiflow.segur.values import Transmission
 
-__all__ = ["Report", "Return", "SentMail", "message_ids_of", "read_report", "returns_of", "sent_mail"]
+__all__ = ["Report", "Return", "SentMail", "message_ids_of", "origin_facts", "read_report", "returns_of", "sent_mail"]
 
 Report: TypeAlias = DeliveryReport | ReadingReport | ErrorReport
 
@@ -38,6 +44,8 @@ _READ: Final = frozenset({"displayed", "processed"})
 """Dispositions that say that the mail was opened or integrated; `deleted`, `denied`… say nothing of it (RFC 8098)."""
 
 _OTHER: Final = "906"
+_LONGEST_HEADER: Final = 4096  # bytes of MSH
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9./:_-]{1,64}")
 
 
 @frozen(repr=False)
@@ -50,12 +58,18 @@ class SentMail:
             an answer of ours).
         recipients: who was sent the mail.
         wants: `delivery` (ACK_RECEPTION), `reading` (ACK_LECTURE_MSS).
+        ids: who a recipient is (OBX-4), by address in lower case.
     """
 
     exchange_id: str
     original: Original | None
     recipients: tuple[str, ...]
     wants: frozenset[str]
+    ids: Mapping[str, str] = field(factory=dict)
+
+    def addressee(self, address: str) -> Addressee:
+        """A recipient, with who that is where that is known."""
+        return Addressee(address, self.ids.get(address.lower(), ""))
 
     def __repr__(self) -> str:
         return f"<SentMail to {len(self.recipients)} recipients>"
@@ -91,23 +105,36 @@ def message_ids_of(report: Report, domain: str) -> tuple[str, ...]:
     )
 
 
+def origin_facts(transmission: Transmission) -> dict[str, str]:
+    """What is to be remembered of a transmission with its mail: `hl7-header` (MSH) and `recipient-ids`.
+
+    Who a recipient is (OBX-4) is remembered of professionals and organisations, not of the patient.
+    """
+    header = re.split(rb"[\r\n]", transmission.raw[:_LONGEST_HEADER], maxsplit=1)[0]
+    ids = (
+        f"{each.address.lower()}={identifier}"
+        for each in transmission.recipients
+        if (identifier := each.person_id or each.organization_id or each.device)
+        and not (names_patient(each) or is_patient_mailbox(each.address))
+        and _IDENTIFIER.fullmatch(identifier)
+    )
+    return {"hl7-header": header.decode("iso8859_1"), "recipient-ids": " ".join(ids)}
+
+
 def sent_mail(exchange_id: str, facts: Mapping[str, str]) -> SentMail:
-    """A mail of ours from its record: the headers that its exchange had, and `recipients`."""
+    """A mail of ours from its record: the headers that its exchange had (`origin_facts` among them), `recipients`."""
     original = None
-    if facts.get("hl7-control-id") and facts.get("hl7-sender"):
-        original = Original(
-            control_id=facts["hl7-control-id"],
-            sender=_party(facts["hl7-sender"]),
-            receiver=_party(facts.get("hl7-receiver", "")),
-            processing_id=facts.get("hl7-processing-id", "") or "P",
-        )
-    wants = frozenset(facts.get("wants-receipts", "").split())
-    return SentMail(exchange_id, original, tuple(facts.get("recipients", "").split()), wants)
-
-
-def _party(text: str) -> Party:
-    application, _, facility = text.partition("|")
-    return Party(application, facility)
+    if header := facts.get("hl7-header", ""):
+        with contextlib.suppress(MessageError):  # it was read once: a record from elsewhere
+            original = original_of(header.encode("iso8859_1", "replace"))
+    ids = (entry.rpartition("=") for entry in facts.get("recipient-ids", "").split())
+    return SentMail(
+        exchange_id,
+        original,
+        tuple(facts.get("recipients", "").split()),
+        frozenset(facts.get("wants-receipts", "").split()),
+        {address: identifier for address, _, identifier in ids},
+    )
 
 
 def returns_of(mail: ReceivedMail, report: Report, sent: SentMail, *, now: datetime) -> tuple[Return, ...]:
@@ -145,7 +172,7 @@ def _delivery(sent: SentMail, address: str, said: str, failure: Failure | None, 
     receipt = b""
     # `delayed` is no failure yet; `relayed` and `expanded` are final, and no proof of delivery.
     if said in {"delivered", "failed"} and "delivery" in sent.wants and sent.original is not None:
-        receipt = mail_receipt(sent.original, Addressee(address), control_id=identifier, now=now, failure=failure)
+        receipt = mail_receipt(sent.original, sent.addressee(address), control_id=identifier, now=now, failure=failure)
     return Return("Z02", address, said, failure.code if failure else "", identifier, receipt)
 
 
@@ -165,7 +192,9 @@ def _readings(
     identifier = control_id(sent.exchange_id, "Z03", address)
     receipt = b""
     if (failed or said in _READ) and "reading" in sent.wants and sent.original is not None:
-        receipt = reading_receipt(sent.original, Addressee(address), control_id=identifier, now=now, failure=failure)
+        receipt = reading_receipt(
+            sent.original, sent.addressee(address), control_id=identifier, now=now, failure=failure
+        )
     yield Return("Z03", address, said, failure.code if failure else "", identifier, receipt)
 
 

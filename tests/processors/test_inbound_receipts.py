@@ -124,7 +124,7 @@ async def test_delivered(start: Start, by: str) -> None:
         await site.settled()
         (receipt,) = told(site)
         assert (receipt.get("MSH-9.2"), receipt.get("OBX-4"), receipt.get("OBX-5")) == ("Z02", "DPI-1", "Y")
-        assert receipt.get("OBX[2]-5.4") == A
+        assert (receipt.get("OBX[2]-4"), receipt.get("OBX[2]-5.4")) == ("899900001001", A)
         assert (receipt.get("MSH-5"), receipt.get("MSH-6")) == ("DPI-DEMO", "HOPITAL-DEMO")
         assert (receipt.get("MSH-3"), receipt.get("MSH-11")) == ("PFI", "T")
         assert site.receipts.received[0].answer == "AA"
