@@ -25,7 +25,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 debian:  ## real servers and checkers that some tests use; installed when this may be done, named when not
 	@sh tests/debian.sh

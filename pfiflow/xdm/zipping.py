@@ -1,7 +1,7 @@
 """A zip written by joining bytes: few members, all in memory, no Zip64. Reading one is `container.py`, with more care.
 
 `zipfile` can only deflate with zlib, which is two thirds of the CPU of sending a document; ISA-L does the same work in
-a tenth of the time, and no larger.
+a tenth of the time, and 3 % larger at most.
 """
 
 from __future__ import annotations
