@@ -147,9 +147,12 @@ class SmtpSession:
 
     async def close(self) -> None:
         """QUIT, politely but not for long, and close."""
+        transport = self._smtp.transport  # QUIT forgets it, while TLS still waits for the peer's goodbye
         with contextlib.suppress(*FAILURES):
             await self._smtp.quit(timeout=2)
         self.abort()
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
         await asyncio.sleep(0)  # lets the transport notice, so that a loop closing next finds nothing open
 
     def abort(self) -> None:
