@@ -34,7 +34,7 @@ benchmark: $(READY)
 	$(BIN)/python -m benchmarks.outbound
 
 lock: $(READY)  ## pin every dependency again, with hashes
-	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --extra simulators --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --extra simulators --extra aioimaplib --extra dev --output-file requirements.lock pyproject.toml
 
 schema: $(READY)
 	$(BIN)/pfiflow schema > schemas/route-file.schema.json
