@@ -12,8 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from attrs import define, frozen
 from cryptography import x509
@@ -25,6 +24,7 @@ from pfiflow.simulators.dmp_http import Connection
 from pfiflow.simulators.dmp_registry import Registry
 from pfiflow.simulators.dmp_service import Processed, Service
 from pfiflow.simulators.documents import ORGANIZATION
+from pfiflow.simulators.threaded import ThreadedServer
 
 __all__ = ["DmpSimulator", "Received", "Rule", "Settings", "Stage"]
 
@@ -68,7 +68,7 @@ class Received:
     processed: Processed | None
 
 
-class DmpSimulator:
+class DmpSimulator(ThreadedServer):
     """The server; a context manager, or `start()` and `stop()`. `stop()` then `start()` keeps port and registry.
 
     Attributes:
@@ -111,6 +111,7 @@ class DmpSimulator:
             port: 0 takes a free one.
             size_limit: bytes of a request; a longer one is answered 413.
         """
+        super().__init__()
         self.port = port
         self.registry = registry or Registry()
         self.authority = authority or Authority(folder, "dmp-ca")
@@ -122,7 +123,6 @@ class DmpSimulator:
         self.size_limit = size_limit
         self.requests: list[Received] = []
         self.counts: Counter[str] = Counter()
-        self.errors: list[str] = []
         self.on_request: Callable[[Received], None] = lambda _: None
         self._host = host
         self._clients = tuple(clients)
@@ -130,10 +130,6 @@ class DmpSimulator:
         self._rules: list[Rule] = []
         self._rules_lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped: asyncio.Event | None = None
-        self._failure: BaseException | None = None
 
     @property
     def url(self) -> str:
@@ -171,25 +167,6 @@ class DmpSimulator:
         with self._rules_lock:
             self._rules.clear()
 
-    def start(self) -> None:
-        """Listen; returns when connections are accepted."""
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="dmp-simulator", daemon=True)
-        self._thread.start()
-        ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            self._thread = None
-            raise self._failure
-
-    def stop(self) -> None:
-        """Cut every connection and close the listener; returns when the thread has ended."""
-        if self._thread is None or self._loop is None or self._stopped is None:
-            return
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join()
-        self._thread = None
-
     def drop_connections(self) -> None:
         """Cut every connection, and go on listening; what has not been carried out by then never is."""
         assert self._loop is not None
@@ -201,15 +178,6 @@ class DmpSimulator:
         self.drop_connections()
         self.requests.clear()
         self.counts.clear()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     # -- for the connections ------------------------------------------------------------------------------------------
 
@@ -253,19 +221,8 @@ class DmpSimulator:
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
-    def _run(self, ready: threading.Event) -> None:
-        self._failure = None
-        try:
-            asyncio.run(self._serve(ready))
-        except BaseException as error:  # noqa: BLE001 -- handed to start(), in the thread that can raise it
-            self._failure = error
-        finally:
-            ready.set()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: self.errors.append(str(context.get("exception") or context)))
-        self._stopped = asyncio.Event()
+    async def _serve(self, listening: threading.Event, stopped: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]  # what comes now is for TLS
@@ -275,8 +232,8 @@ class DmpSimulator:
 
         listener = await asyncio.start_server(connected, self._host, self.port, limit=1 << 20)
         self.port = listener.sockets[0].getsockname()[1]
-        ready.set()
-        await self._stopped.wait()
+        listening.set()
+        await stopped.wait()
         listener.close()
         await self._end_connections()
         await listener.wait_closed()

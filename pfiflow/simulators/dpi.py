@@ -12,8 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from attrs import define, field, frozen
 
@@ -22,6 +21,7 @@ from pfiflow.errors import Problem, ProtocolError
 from pfiflow.hl7 import ack, mllp
 from pfiflow.hl7.er7 import Message, parse
 from pfiflow.hl7.faults import MessageError
+from pfiflow.simulators.threaded import ThreadedServer
 
 __all__ = ["ANSWERS", "Answer", "DpiSimulator", "ReceivedMessage", "check"]
 
@@ -75,7 +75,7 @@ class _Rule:
 _USUAL = _Rule("AA", 0, 0.0, "", "", "")
 
 
-class DpiSimulator:
+class DpiSimulator(ThreadedServer):
     """The server; a context manager, or `start()` and `stop()`. It may be started again, on the same port.
 
     Attributes:
@@ -87,20 +87,16 @@ class DpiSimulator:
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, tls: TlsOptions | None = None) -> None:
+        super().__init__()
         self.port = port
         self.received: list[ReceivedMessage] = []
         self.connections = 0
-        self.errors: list[str] = []
         self.on_message: Callable[[ReceivedMessage], None] = lambda _message: None
         self._host = host
         self._tls = tls
         self._rules: list[_Rule] = []
         self._answers = 0
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped: asyncio.Event | None = None
-        self._failure: BaseException | None = None
 
     def script(
         self,
@@ -133,52 +129,12 @@ class DpiSimulator:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._abort_all)
 
-    def start(self) -> None:
-        """Listen; returns when connections are accepted. Raises OSError: the address cannot be bound."""
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="dpi-simulator", daemon=True)
-        self._thread.start()
-        ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            self._thread = None
-            raise self._failure
-
-    def stop(self) -> None:
-        """Cut every connection and close the listener; returns when the thread has ended."""
-        if self._thread is None or self._loop is None or self._stopped is None:
-            return
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join()
-        self._thread = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _run(self, ready: threading.Event) -> None:
-        self._failure = None
-        try:
-            asyncio.run(self._serve(ready))
-        except BaseException as error:  # noqa: BLE001 -- handed to start(), in the thread that can raise it
-            self._failure = error
-        finally:
-            ready.set()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: self.errors.append(str(context.get("exception") or context)))
-        self._stopped = asyncio.Event()
+    async def _serve(self, listening: threading.Event, stopped: asyncio.Event) -> None:
         context = self._tls.server_context() if self._tls is not None else None
         listener = await asyncio.start_server(self._connection, self._host, self.port, ssl=context)
         self.port = listener.sockets[0].getsockname()[1]
-        ready.set()
-        await self._stopped.wait()
+        listening.set()
+        await stopped.wait()
         listener.close()
         self._abort_all()
         tasks = tuple(self._connections.values())

@@ -12,13 +12,13 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
 from attrs import define, field, frozen
 
 from pfiflow.endpoints.tls import TlsOptions
+from pfiflow.simulators.threaded import ThreadedServer
 
 __all__ = ["MailSimulator", "ReceivedMail", "Stage"]
 
@@ -54,7 +54,7 @@ class _Rule:
     keep: bool
 
 
-class MailSimulator:
+class MailSimulator(ThreadedServer):
     """The server; a context manager, or `start()` and `stop()`.
 
     Attributes:
@@ -86,10 +86,10 @@ class MailSimulator:
             host: a loopback address.
             port: 0 takes a free one.
         """
+        super().__init__()
         self.port = port
         self.received: list[ReceivedMail] = []
         self.counts: Counter[str] = Counter()
-        self.errors: list[str] = []
         self.folder = folder
         self.dsn = dsn
         self._host = host
@@ -98,11 +98,7 @@ class MailSimulator:
         self._size_limit = size_limit
         self._rules: list[_Rule] = []
         self._servers: set[_Server] = set()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped: asyncio.Event | None = None
         self._empty = asyncio.Event()
-        self._failure: BaseException | None = None
 
     def script(
         self,
@@ -142,45 +138,8 @@ class MailSimulator:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(drop)
 
-    def start(self) -> None:
-        """Listen; returns when connections are accepted."""
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="mail-simulator", daemon=True)
-        self._thread.start()
-        ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
-
-    def stop(self) -> None:
-        """Close every connection and the listener; returns when the thread has ended."""
-        if self._thread is None or self._loop is None or self._stopped is None:
-            return
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join()
-        self._thread = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _run(self, ready: threading.Event) -> None:
-        try:
-            asyncio.run(self._serve(ready))
-        except BaseException as error:  # noqa: BLE001 -- handed to start(), in the thread that can raise it
-            self._failure = error
-        finally:
-            ready.set()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: self.errors.append(str(context.get("exception") or context)))
-        self._stopped = asyncio.Event()
+    async def _serve(self, listening: threading.Event, stopped: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
         self._empty = asyncio.Event()
         self._empty.set()
         context = self._tls.server_context() if self._tls is not None else None
@@ -190,8 +149,8 @@ class MailSimulator:
 
         listener = await loop.create_server(connection, self._host, self.port)
         self.port = listener.sockets[0].getsockname()[1]
-        ready.set()
-        await self._stopped.wait()
+        listening.set()
+        await stopped.wait()
         listener.close()
         for server in list(self._servers):
             server.cut()
