@@ -182,7 +182,7 @@ class ImapSource:
         while not self._stopping:
             await self._look(mailbox, receive)
             if await self._interruptibly(lambda: self._wait(mailbox.session)) is False:
-                # Selected again, not only NOOP: Dovecot goes on answering OK in a folder that was deleted and made anew.
+                # Selected again, not only NOOP: Dovecot goes on answering OK in a folder deleted and made anew.
                 await self._interruptibly(lambda: self._select(mailbox))
         await mailbox.session.logout()
 
@@ -217,10 +217,10 @@ class ImapSource:
         for known in (self._waiting, self._unmarked):
             for gone in [uid for uid in known if uid not in present]:
                 del known[gone]
-        for uid in [uid for uid in uids if uid in self._unmarked]:
-            await self._mark(mailbox, uid)
         now = monotonic()
         ready = [uid for uid in uids if uid not in self._unmarked and self._due(uid) <= now]
+        for uid in [uid for uid in uids if uid in self._unmarked]:
+            await self._mark(mailbox, uid)
         for start in range(0, len(ready), _BATCH):
             batch = ready[start : start + _BATCH]
             sizes = await self._interruptibly(partial(mailbox.sizes, batch))

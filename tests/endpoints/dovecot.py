@@ -141,12 +141,14 @@ class Dovecot:
 
     def start(self) -> None:
         """Start (again), and wait until it answers."""
-        self._process = subprocess.Popen(
-            [_DOVECOT, "-F", "-c", f"{self._folder}/dovecot.conf"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        with (self._folder / "log").open("ab") as log:  # no pipe: processes that serve a client hold it after the end
+            self._process = subprocess.Popen(
+                [_DOVECOT, "-F", "-c", f"{self._folder}/dovecot.conf"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = monotonic() + _START
         while monotonic() < deadline and self._process.poll() is None:
             try:
@@ -159,13 +161,10 @@ class Dovecot:
         raise TimeoutError(f"Dovecot does not answer; log:\n{self.log()}")
 
     def stop(self) -> None:
-        """Stop it, with every connection."""
+        """Kill it, with all that it has started, and every connection."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            _, said = self._process.communicate(timeout=15)
-            if said:
-                with (self._folder / "log").open("ab") as log:
-                    log.write(said)
+            os.killpg(self._process.pid, signal.SIGKILL)  # asked politely, it takes seconds
+            self._process.wait(timeout=15)
             self._process = None
 
     def log(self) -> str:
