@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -140,7 +140,7 @@ async def hospital(
     paths: Sequence[Path] = WHOLE,
     store: Store | None = None,
     delivery: Redelivery = QUICK,
-    **more: str,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Hospital]:
     """Run the shipped routes."""
     environment = {
@@ -164,7 +164,7 @@ async def hospital(
         "PFI_DPI_APPLICATION": "DPI-DEMO",
         "PFI_DPI_ADDRESS": f"127.0.0.1:{receipts.port}",
         "PFI_DPI_DOCUMENTS": f"127.0.0.1:{documents.port}",
-        **more,
+        **(settings or {}),
     }
     mailbox = ScriptedMailbox()
     installed = Registry.installed()

@@ -352,6 +352,15 @@ async def test_what_is_no_document_is_left_to_people(start: Start) -> None:
         }
 
 
+async def test_a_sealed_mail_is_answered(start: Start) -> None:
+    """Nobody here can open it: its sender must know."""
+    async with start() as site:
+        raw = mails.letter(archives=[b"sealed"], name="smime.p7m", media_type="application/pkcs7-mime")
+        assert await site.put(raw) == "refused"
+        await site.settled()
+        assert [(each.kind, each.error_code) for each in site.answers()] == [("error-report", "906")]
+
+
 async def test_error_mailboxes_get_their_copy(start: Start, tmp_path: Path) -> None:
     """The settings that inbound.yaml has as comments."""
     shutil.copytree(ROUTES, tmp_path, dirs_exist_ok=True)

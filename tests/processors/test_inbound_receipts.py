@@ -59,8 +59,8 @@ def start(keys: Keys, operator: MailSimulator, documents: DpiSimulator, receipts
     return partial(hospital, keys, operator, documents, receipts)
 
 
-async def send(site: Hospital, *recipients: str, **flags: str) -> bytes:
-    """The hospital sends a document; gives the mail that left."""
+async def send(site: Hospital, *recipients: str, **flags: str) -> None:
+    """The hospital sends a document, to A unless told otherwise."""
     order = message(
         document(number=1, patient=1, size=8_000),
         recipients=recipients or (A,),
@@ -71,6 +71,11 @@ async def send(site: Hospital, *recipients: str, **flags: str) -> bytes:
     assert (await client.deliver(order)).accepted
     await client.aclose()
     await site.settled()
+
+
+async def sending(site: Hospital, *recipients: str, **flags: str) -> bytes:
+    """The same; gives the mail that left."""
+    await send(site, *recipients, **flags)
     return site.operator.received[-1].content
 
 
@@ -119,7 +124,7 @@ def told(site: Hospital) -> list[Message]:
 @pytest.mark.parametrize("by", ["envelope", "headers"])
 async def test_delivered(start: Start, by: str) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         assert await site.put(dsn(raw, by=by)) == "done"
         await site.settled()
         (receipt,) = told(site)
@@ -132,7 +137,7 @@ async def test_delivered(start: Start, by: str) -> None:
 
 async def test_not_delivered(start: Start) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         report = dsn(raw, action="failed", status="5.2.2", code=f"552 mailbox of {A} is full")
         assert await site.put(report) == "done"
         await site.settled()
@@ -144,7 +149,7 @@ async def test_not_delivered(start: Start) -> None:
 @pytest.mark.parametrize("action", ["delayed", "relayed", "expanded"])
 async def test_what_is_neither_is_noted(start: Start, action: str) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         assert await site.put(dsn(raw, action=action, status="4.4.7" if action == "delayed" else "2.0.0")) == "done"
         assert await site.put(dsn(raw)) == "done"
         await site.settled()
@@ -155,7 +160,7 @@ async def test_what_is_neither_is_noted(start: Start, action: str) -> None:
 
 async def test_each_recipient_has_one_receipt(start: Start) -> None:
     async with start() as site:
-        raw = await send(site, A, B)
+        raw = await sending(site, A, B)
         assert await site.put(dsn(raw, A)) == "done"
         assert await site.put(dsn(raw, A, B)) == "done"
         assert await site.put(dsn(raw, A, action="failed", status="5.1.1")) == "done"
@@ -166,7 +171,7 @@ async def test_each_recipient_has_one_receipt(start: Start) -> None:
 
 async def test_read(start: Start) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         assert await site.put(mdn(raw)) == "done"
         assert await site.put(mdn(raw)) == "duplicate"
         await site.settled()
@@ -177,7 +182,7 @@ async def test_read(start: Start) -> None:
 
 async def test_not_integrated(start: Start) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         assert await site.put(mdn(raw, Fault("902", "Identifiant patient inconnu"))) == "done"
         await site.settled()
         (receipt,) = told(site)
@@ -187,7 +192,7 @@ async def test_not_integrated(start: Start) -> None:
 
 async def test_an_error_mail_of_a_peer(start: Start) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         mail = reading.read(f"Return-Path: <{BOX}>\r\n".encode() + raw)
         answer = write_error_mail(mail, Answerer(A, "Peer", "DEV1"), faults=[Fault("904", "INS")], date=NOW)
         assert await site.put(b"Return-Path: <>\r\n" + answer.raw) == "done"
@@ -200,7 +205,7 @@ async def test_an_error_mail_of_a_peer(start: Start) -> None:
 
 async def test_nobody_who_did_not_ask_is_told(start: Start) -> None:
     async with start() as site:
-        raw = await send(site, ACK_RECEPTION="N", ACK_LECTURE_MSS="N")
+        raw = await sending(site, ACK_RECEPTION="N", ACK_LECTURE_MSS="N")
         assert await site.put(dsn(raw)) == "done"
         report = mdn(raw.replace(b"MIME-Version", f"Disposition-Notification-To: {BOX}\r\nMIME-Version".encode(), 1))
         assert await site.put(report) == "done"
@@ -214,7 +219,7 @@ async def test_a_report_about_nothing_of_ours_is_kept_and_not_answered(
     start: Start, forge: Callable[[bytes], bytes]
 ) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         known = reading.read(raw).message_id
         forged = raw.replace(known.encode(), f"<{'0' * 40}@hopital.mssante.fr>".encode())
         assert await site.put(forge(forged)) == "refused"
@@ -227,7 +232,7 @@ async def test_a_report_about_nothing_of_ours_is_kept_and_not_answered(
 
 async def test_a_report_about_somebody_else_is_refused(start: Start) -> None:
     async with start() as site:
-        raw = await send(site, A, B)
+        raw = await sending(site, A, B)
         assert await site.put(dsn(raw, "stranger@demo.mssante.fr")) == "refused"
         assert await site.put(mdn(raw, by="stranger@demo.mssante.fr")) == "refused"
         await site.settled()
@@ -236,7 +241,7 @@ async def test_a_report_about_somebody_else_is_refused(start: Start) -> None:
 
 async def test_a_bounce_in_plain_words(start: Start) -> None:
     async with start() as site:
-        raw = await send(site)
+        raw = await sending(site)
         known = reading.read(raw).message_id
         bounce = (
             "Return-Path: <>\r\nFrom: Mail Delivery <MAILER-DAEMON@old.example>\r\n"
