@@ -1,7 +1,8 @@
 """`mail-receipts`: a DSN, an MDN or an error mail about a mail of ours becomes receipts (ZAM^Z02, ZAM^Z03).
 
-What was sent is found in the records of kind `mail`, which `smtp-out` keeps. A report about nothing that we sent is
-refused: the mailbox keeps it in its folder for refused mails, the journal shows it, nobody is answered.
+What was sent is found in the records of kind `mail`, which `smtp-out` keeps once a mail is settled for all recipients:
+the report on one may come before. A report that may be about such a mail is deferred; one about nothing that we sent is
+refused: a dead letter, for a person to look at, and nobody is answered.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 from attrs import define
 
-from pfiflow.errors import Problem, Rejected
+from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component, NoOptions, Records
 from pfiflow.flow.exchange import Exchange
 from pfiflow.mssante.address import mask_address
 from pfiflow.mssante.reading import ReceivedMail
-from pfiflow.segur.returns import Report, message_ids_of, read_report, returns_of, sent_mail
+from pfiflow.segur.returns import Report, message_ids_of, read_report, returns_of, sent_mail, speaks_of_ours
 from pfiflow.store.api import Record
 
 __all__ = ["COMPONENTS"]
@@ -37,8 +38,10 @@ class _Receipts:
     async def __call__(self, exchange: Exchange[ReceivedMail]) -> Exchange[tuple[bytes, ...]]:
         mail = exchange.body
         report = read_report(mail)
-        record = await self._sent(report, exchange.headers.get("mailbox", ""))
+        record = await self._sent(report, _domain(exchange))
         if record is None:
+            if speaks_of_ours(report, _domain(exchange)):
+                raise Deferred("the mail that the report is about is not known, or not yet: it may still be on its way")
             message = f"a report ({mail.kind}) about no mail that this platform has sent, or remembers"
             raise Rejected(Problem("207", message, "Original-Message-ID", rule="RFC 3464, RFC 8098"))
         sent = sent_mail(record.exchange_id, record.facts)
@@ -65,11 +68,15 @@ class _Receipts:
         headers = {name: record.facts.get(name, "") for name in ("hl7-sender", "hl7-control-id")} if receipts else {}
         return made.with_body(tuple(receipts)).with_headers(headers)
 
-    async def _sent(self, report: Report, mailbox: str) -> Record | None:
-        for message_id in message_ids_of(report, mailbox.rpartition("@")[2]):
+    async def _sent(self, report: Report, domain: str) -> Record | None:
+        for message_id in message_ids_of(report, domain):
             if (record := await self.records.find_record(_SENT, message_id)) is not None:
                 return record
         return None
+
+
+def _domain(exchange: Exchange[ReceivedMail]) -> str:
+    return exchange.headers.get("mailbox", "").rpartition("@")[2]
 
 
 def _builder(_options: Any, records: Records) -> Callable[[Exchange[Any]], Awaitable[Exchange[tuple[bytes, ...]]]]:

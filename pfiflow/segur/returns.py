@@ -36,7 +36,17 @@ from pfiflow.segur.receipts import (
 from pfiflow.segur.smtp_errors import SENDING_FAILED
 from pfiflow.segur.values import Transmission
 
-__all__ = ["Report", "Return", "SentMail", "message_ids_of", "origin_facts", "read_report", "returns_of", "sent_mail"]
+__all__ = [
+    "Report",
+    "Return",
+    "SentMail",
+    "message_ids_of",
+    "origin_facts",
+    "read_report",
+    "returns_of",
+    "sent_mail",
+    "speaks_of_ours",
+]
 
 Report: TypeAlias = DeliveryReport | ReadingReport | ErrorReport
 
@@ -44,6 +54,7 @@ _READ: Final = frozenset({"displayed", "processed"})
 """Dispositions that say that the mail was opened or integrated; `deleted`, `denied`… say nothing of it (RFC 8098)."""
 
 _OTHER: Final = "906"
+_OURS: Final = re.compile(r"[0-9a-f]{40}")  # mssante.message.message_id
 _LONGEST_HEADER: Final = 4096  # bytes of MSH
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9./:_-]{1,64}")
 
@@ -102,6 +113,14 @@ def message_ids_of(report: Report, domain: str) -> tuple[str, ...]:
     """The Message-IDs under which the mail may be known, the surest first. ENVID is the local part of ours."""
     return tuple(
         dict.fromkeys(f"<{key}@{domain}>" if kind == "envelope-id" else key for kind, key in report.correlation.keys)
+    )
+
+
+def speaks_of_ours(report: Report, domain: str) -> bool:
+    """Whether a report names a Message-ID in the form of ours: 40 hexadecimal digits, our domain."""
+    return any(
+        _OURS.fullmatch(local) and host.lower() == domain.lower()
+        for local, _, host in (each[1:-1].rpartition("@") for each in message_ids_of(report, domain))
     )
 
 

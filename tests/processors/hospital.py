@@ -111,9 +111,9 @@ class Hospital:
         return status.waiting, status.done, status.dead
 
     async def settled(self) -> None:
-        """Nothing waits in the inbound channels."""
+        """Nothing waits in any channel that is read here."""
         with anyio.fail_after(15):
-            for channel in ("mail", "delivery", "answers", "receipts"):
+            for channel in ("mail", "delivery", "answers", "reports", "receipts"):
                 while (await self.counts(channel))[0]:
                     await anyio.sleep(0.01)
 
@@ -140,6 +140,7 @@ async def hospital(
     paths: Sequence[Path] = WHOLE,
     store: Store | None = None,
     delivery: Redelivery = QUICK,
+    reports: Redelivery = QUICK,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Hospital]:
     """Run the shipped routes."""
@@ -178,7 +179,7 @@ async def hospital(
     assert {each.code for each in findings} <= {"no-reader"}, list(map(str, findings))
     loaded = load(tuple(paths), registry, environment=environment)
     channels = {
-        name: evolve(spec, redelivery=delivery if name == "delivery" else QUICK)
+        name: evolve(spec, redelivery={"delivery": delivery, "reports": reports}.get(name, QUICK))
         for name, spec in loaded.channels.items()
     }
     store = store or MemoryStore()

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
+import anyio
 import pytest
+from attrs import evolve
 
 from pfiflow.endpoints.mllp_client import MllpClient
 from pfiflow.endpoints.tls import TlsOptions
@@ -20,7 +22,7 @@ from pfiflow.simulators.documents import document
 from pfiflow.simulators.dpi import DpiSimulator
 from pfiflow.simulators.mail import MailSimulator
 from pfiflow.simulators.messages import message
-from tests.processors.hospital import BOX, Hospital, Keys, hospital
+from tests.processors.hospital import BOX, QUICK, Hospital, Keys, hospital
 from tests.segur.mails import NOW, sent
 
 pytestmark = pytest.mark.anyio
@@ -221,10 +223,11 @@ async def test_a_report_about_nothing_of_ours_is_kept_and_not_answered(
     async with start() as site:
         raw = await sending(site)
         known = reading.read(raw).message_id
-        forged = raw.replace(known.encode(), f"<{'0' * 40}@hopital.mssante.fr>".encode())
-        assert await site.put(forge(forged)) == "refused"
+        forged = raw.replace(known.encode(), b"<a-guess@hopital.mssante.fr>")
+        assert await site.put(forge(forged)) == "done"
         await site.settled()
         assert told(site) == []
+        assert await site.counts("reports") == (0, 0, 1)
         assert len(site.operator.received) == 1
         (entry,) = await site.journal("rejected")
         assert "no mail that this platform has sent" in entry.facts["problems"]
@@ -233,10 +236,11 @@ async def test_a_report_about_nothing_of_ours_is_kept_and_not_answered(
 async def test_a_report_about_somebody_else_is_refused(start: Start) -> None:
     async with start() as site:
         raw = await sending(site, A, B)
-        assert await site.put(dsn(raw, "stranger@demo.mssante.fr")) == "refused"
-        assert await site.put(mdn(raw, by="stranger@demo.mssante.fr")) == "refused"
+        assert await site.put(dsn(raw, "stranger@demo.mssante.fr")) == "done"
+        assert await site.put(mdn(raw, by="stranger@demo.mssante.fr")) == "done"
         await site.settled()
         assert told(site) == []
+        assert await site.counts("reports") == (0, 0, 2)
 
 
 async def test_a_bounce_in_plain_words(start: Start) -> None:
@@ -260,8 +264,40 @@ async def test_an_answer_of_ours_that_comes_back_is_for_a_person(start: Start) -
         await site.put(sent(document("N1", number=9, patient=1), flags={"ACK_LECTURE_MSS": "N"}))
         await site.settled()
         answer = site.operator.received[0]
-        assert await site.put(dsn(answer.content, *answer.recipients, action="failed", status="5.1.1")) == "refused"
+        assert await site.put(dsn(answer.content, *answer.recipients, action="failed", status="5.1.1")) == "done"
         assert await site.put(dsn(answer.content, *answer.recipients)) == "done"
         await site.settled()
+        assert await site.counts("reports") == (0, 1, 1)
         assert told(site) == []
         assert len(site.operator.received) == 1
+
+
+async def test_a_report_that_comes_before_the_mail_is_settled_waits(start: Start, operator: MailSimulator) -> None:
+    """One recipient has the mail, the other is greylisted: the first one's report is not lost."""
+    operator.script("RCPT", "450 4.2.1 later", address=B)
+    async with start() as site:
+        order = message(document(number=1, patient=1, size=8_000), recipients=(A, B), flags=WANTED, control_id="DPI-1")
+        client = MllpClient(parse_address(site.engine.status()["transmission"].address.removeprefix("mllp://")))
+        assert (await client.deliver(order)).accepted
+        await client.aclose()
+        with anyio.fail_after(10):
+            while not operator.received:
+                await anyio.sleep(0.01)
+        assert await site.put(dsn(operator.received[0].content, A)) == "done"
+        await anyio.sleep(0.3)
+        assert await site.counts("reports") == (1, 0, 0)
+        assert told(site) == []
+        operator.clear_script()
+        await site.settled()
+        assert [(each.get("OBX[2]-5.4"), each.get("OBX-5")) for each in told(site)] == [(A, "Y")]
+
+
+async def test_what_looks_like_ours_and_never_was_is_given_up(start: Start) -> None:
+    async with start(reports=evolve(QUICK, max_attempts=3)) as site:
+        raw = await sending(site)
+        known = reading.read(raw).message_id
+        invented = f"<{'0' * 40}@{BOX.rpartition('@')[2]}>"
+        assert await site.put(dsn(raw.replace(known.encode(), invented.encode()))) == "done"
+        await site.settled()
+        assert told(site) == []
+        assert await site.counts("reports") == (0, 0, 1)
