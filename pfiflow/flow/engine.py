@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias
@@ -23,11 +22,12 @@ import anyio
 from anyio.abc import TaskStatus
 from attrs import define, field, frozen
 
-from pfiflow.errors import ConfigError, Deferred, PfiflowError, Problem, Rejected
+from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
 from pfiflow.flow.circuit import Circuit
 from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
 from pfiflow.flow.component import Receipt, Registry, Source
 from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.outcome import after_defect, after_deferral, describe, error_headers, safe_traceback
 from pfiflow.flow.pipeline import Compiler, Ended, Pipeline, SeenBefore, Work
 from pfiflow.flow.route import ChannelSpec, EngineOptions, FlowDefinition, FromChannel, FromEndpoint, Retention, Route
 from pfiflow.store.api import (
@@ -229,12 +229,12 @@ class Engine:
                 await self._serve(running, restarts)
                 error = "its source ended"
             except Exception as failure:  # noqa: BLE001 - whatever it is, the other routes must go on
-                error = _describe(failure)
+                error = describe(failure)
                 logger.error(  # noqa: TRY400 - a traceback's last line may quote a document
                     "route %s died: %s\n%s",
                     running.route.id,
                     error,
-                    _safe_traceback(failure),
+                    safe_traceback(failure),
                     extra={"route": running.route.id},
                 )
             if self._draining.is_set():
@@ -421,11 +421,11 @@ class Engine:
                 given_up = Problem("given-up", deferral.message)
                 await self._tell(running, exchange.with_headers(deferral.headers), given_up, work)
         except Exception as defect:  # noqa: BLE001 - a defect must neither lose its message nor stop the other lanes
-            settle = self._defect(message, defect)
+            settle = after_defect(message, defect, self._policy(message).redelivery, self.clock.now())
             logger.error(  # noqa: TRY400 - a traceback's last line may quote a document
                 "defect in route %s\n%s",
                 running.route.id,
-                _safe_traceback(defect),
+                safe_traceback(defect),
                 extra={"route": running.route.id, "exchange": exchange.id},
             )
             work = Work(running.route.id, now)
@@ -452,30 +452,12 @@ class Engine:
         return self.definition.channels[message.channel]
 
     def _defer(self, running: _RunningRoute, message: Message, deferral: Deferred) -> Retry | Dead:
+        if not deferral.unavailable:
+            self._reached(running)
+        elif running.circuit is not None and not running.circuit.is_open:
+            logger.warning("route %s: destination down: %s", running.route.id, deferral.message)
         policy = self._policy(message).redelivery
-        now = self.clock.now()
-        if deferral.unavailable and running.circuit is not None:
-            if not running.circuit.is_open:
-                logger.warning("route %s: destination down: %s", running.route.id, deferral.message)
-            due = running.circuit.failed(now, deferral.retry_after)
-            if policy.max_age is None or now - message.enqueued < policy.max_age:
-                return Retry(message.sequence, due, deferral.message, deferral.headers, counted=False)
-            return Dead(message.sequence, deferral.message, "given up: too old")
-        self._reached(running)
-        attempts = message.attempts + 1
-        if policy.gives_up(attempts, now - message.enqueued):
-            return Dead(message.sequence, deferral.message, f"given up after {attempts} attempts")
-        due = now + policy.delay(attempts, deferral.retry_after)
-        return Retry(message.sequence, due, deferral.message, deferral.headers)
-
-    def _defect(self, message: Message, defect: Exception) -> Retry | Dead:
-        policy = self._policy(message).redelivery
-        cause = f"defect: {type(defect).__name__}"
-        detail = _safe_traceback(defect)
-        if message.defects + 1 >= policy.max_defects:
-            return Dead(message.sequence, cause, detail)
-        due = self.clock.now() + policy.delay(message.defects + 1)
-        return Retry(message.sequence, due, cause, defect=True)
+        return after_deferral(message, deferral, policy, running.circuit, self.clock.now())
 
     async def _refuse(
         self, running: _RunningRoute, exchange: AnyExchange, rejection: Rejected, message: Message | None
@@ -500,7 +482,7 @@ class Engine:
         if running.on_rejected is None:
             return
         try:
-            await running.on_rejected(exchange.with_headers(_error_headers(problem)), work)
+            await running.on_rejected(exchange.with_headers(error_headers(problem)), work)
         except Ended:
             pass
         except Exception as failure:  # noqa: BLE001 - a defect here must not keep the refused message in its lane
@@ -583,24 +565,3 @@ class Engine:
                 if purged.messages or purged.journal or purged.ledger:
                     logger.info("purged %d messages, %d journal lines", purged.messages, purged.journal)
             await self.clock.sleep(_PURGE_EVERY)
-
-
-def _error_headers(problem: Problem) -> dict[str, str]:
-    return {
-        "error-code": problem.code,
-        "error-detail-code": problem.detail_code,
-        "error-message": problem.message,
-        "error-location": problem.location,
-    }
-
-
-def _describe(failure: Exception) -> str:
-    """The failure in words that are safe to log: ours and the system's own texts, of others only the type."""
-    safe = isinstance(failure, PfiflowError | OSError)
-    return f"{type(failure).__name__}: {failure}" if safe else type(failure).__qualname__
-
-
-def _safe_traceback(defect: BaseException) -> str:
-    """The frames and the exception's type, not its text: an unexpected message may quote a document."""
-    frames = "".join(traceback.format_tb(defect.__traceback__))
-    return f"{frames}{type(defect).__module__}.{type(defect).__qualname__}"
