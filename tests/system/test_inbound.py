@@ -77,7 +77,8 @@ def test_killed_at_any_time_it_delivers_all_and_answers_once(
 ) -> None:
     chance = random.Random(4)
     mails = [mail(number) for number in range(1, MAILS + 1)]
-    dpi.on_message = lambda _message: time.sleep(0.02)  # so that kills find something in flight
+    dpi.script("AA", delay=0.08)  # so that every kill finds something in flight
+    interrupted = 0
     dovecot.deliver(BOX, *mails[: MAILS // 2])
     with service:
         service.wait_running()
@@ -86,12 +87,14 @@ def test_killed_at_any_time_it_delivers_all_and_answers_once(
                 dovecot.deliver(BOX, *mails[MAILS // 2 :])
             time.sleep(chance.uniform(0.0, 0.4))
             service.kill()
+            interrupted += len(dpi.received) < MAILS
             service.start()
         until(lambda: len(service.journal("mail-settled")) >= MAILS, timeout=60, what="all settled")
         for channel in ("delivery", "answers"):
             until(lambda channel=channel: service.channel(channel).waiting == 0, timeout=30, what=channel)  # type: ignore[misc]
         until(lambda: all("$PfiflowDone" in each for each in dovecot.flags(BOX)), what="all are marked")
         service.terminate()
+    assert interrupted >= KILLS // 2
     documents = Counter(each.control_id for each in dpi.received)
     assert len(documents) == MAILS
     assert sum(documents.values()) - MAILS <= KILLS * IN_FLIGHT
