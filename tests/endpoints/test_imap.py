@@ -422,9 +422,15 @@ def test_login_and_implicit_tls_with_the_default_driver(dovecot: Dovecot, user: 
     password = Secret('a "quoted" \\ password')
     for auth in ("plain", "login"):
         options = ImapInOptions(
-            host="localhost", port=dovecot.tls_port, security="tls", tls=secure, username=user, auth=auth, password=password,
+            host="localhost",
+            port=dovecot.tls_port,
+            security="tls",
+            tls=secure,
+            username=user,
+            auth=auth,
+            password=password,
             keyword=f"${auth}",
-        )  # fmt: skip
+        )
 
         async def run(options: ImapInOptions = options) -> None:
             route = Route()
