@@ -55,9 +55,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would comput
 @click.option(
     "--store", "path", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The store."
 )
-@click.option(
-    "--from", "start", type=click.DateTime(), help="From this local time on, as 2026-11-23T08:30:00."
-)
+@click.option("--from", "start", type=click.DateTime(), help="From this local time on, as 2026-11-23T08:30:00.")
 @click.option("--to", "end", type=click.DateTime(), help="Before this local time.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 def traces(path: Path, start: datetime | None, end: datetime | None, form: Literal["jsonl", "csv"]) -> None:

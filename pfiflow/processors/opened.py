@@ -1,14 +1,14 @@
 """The mails read last, and what their archives hold: read once, though a mail crosses a channel for each document.
 
 A mail travels as its own bytes, which the store keeps once however many of its documents wait. Reading it again after
-the channel costs more than all else; so the last ones are remembered, by the digest of their bytes.
+the channel costs more than all else; so the last ones are remembered, by their bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
+from weakref import WeakKeyDictionary
 
 from attrs import define, field
 
@@ -22,48 +22,42 @@ _BYTES = 32 * 2**20
 _MAILS = 32
 
 
-@define
-class _Entry:
-    mail: ReceivedMail
-    incoming: IncomingMail | None = None
-
-
 @define(eq=False)
 class OpenedMails:
     """A bounded memory of mails, safe over threads: at most `mails` of them, and `size` bytes of raw mail."""
 
     mails: int = _MAILS
     size: int = _BYTES
-    _entries: OrderedDict[bytes, _Entry] = field(init=False, factory=OrderedDict)
+    _read: OrderedDict[bytes, ReceivedMail] = field(init=False, factory=OrderedDict)
+    _opened: WeakKeyDictionary[ReceivedMail, IncomingMail] = field(init=False, factory=WeakKeyDictionary)
     _held: int = field(init=False, default=0)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
     def read(self, raw: bytes) -> ReceivedMail:
         """`reading.read`, or what it gave for the same bytes."""
-        return self._entry(raw).mail
+        with self._lock:
+            if known := self._read.get(raw):
+                self._read.move_to_end(raw)
+                return known
+        mail = reading.read(raw)
+        with self._lock:
+            if raw not in self._read and len(raw) <= self.size:
+                self._read[raw] = mail
+                self._held += len(raw)
+                while len(self._read) > self.mails or self._held > self.size:
+                    old, _ = self._read.popitem(last=False)
+                    self._held -= len(old)
+        return mail
 
     def open(self, mail: ReceivedMail) -> IncomingMail:
-        """`open_mail`, or what it gave for the same bytes. Raises Rejected as that does."""
-        entry = self._entry(mail.raw)
-        if entry.incoming is None:
-            entry.incoming = open_mail(entry.mail)
-        return entry.incoming
-
-    def _entry(self, raw: bytes) -> _Entry:
-        digest = hashlib.sha256(raw).digest()
+        """`open_mail`, or what it gave for the same mail. Raises Rejected as that does."""
         with self._lock:
-            if digest in self._entries:
-                self._entries.move_to_end(digest)
-                return self._entries[digest]
-        entry = _Entry(reading.read(raw))
+            if known := self._opened.get(mail):
+                return known
+        incoming = open_mail(mail)
         with self._lock:
-            if digest not in self._entries and len(raw) <= self.size:
-                self._entries[digest] = entry
-                self._held += len(raw)
-                while len(self._entries) > self.mails or self._held > self.size:
-                    _, old = self._entries.popitem(last=False)
-                    self._held -= len(old.mail.raw)
-        return entry
+            self._opened[mail] = incoming
+        return incoming
 
 
 _MEMORY = OpenedMails()
