@@ -104,6 +104,8 @@ class Mailbox:
             part = await self._part(uid, offset, chunk)
             if part is None:
                 return None
+            if not offset and len(part) < chunk:
+                return part
             mail.write(part)
             if len(part) < chunk:
                 return mail.getvalue()

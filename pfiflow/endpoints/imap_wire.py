@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Imap", "Wire"]
 
-_RECEIVE = 64 * 2**10
+_RECEIVE = 16 * 2**10  # a TLS record
 
 
 class Wire:
@@ -64,19 +64,17 @@ class Wire:
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes. Raises SessionLost when they are more than allowed, EOFError when the peer closes."""
         self._spend(size)
-        content = bytearray(size)
-        filled = min(size, len(self._buffer))
-        content[:filled] = self._buffer[:filled]
-        del self._buffer[:filled]
-        view = memoryview(content)
-        while filled < size:
+        pieces = [bytes(self._buffer[:size])]
+        del self._buffer[:size]
+        missing = size - len(pieces[0])
+        while missing:
             self._wait()
-            count = self._socket.recv_into(view[filled:])
-            if not count:
+            piece = self._socket.recv(min(missing, _RECEIVE))
+            if not piece:
                 raise EOFError
-            filled += count
-        view.release()
-        return bytes(content)
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
 
     def send(self, data: Buffer) -> None:
         """Send all of it."""
