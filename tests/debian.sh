@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that some tests use, where this may be done; otherwise says which tests skip.
-# postfix: real SMTP server with DSN; dovecot-imapd: real IMAP server; libpdfbox2-java and what it needs: independent PDF/A-1b checker (with a Java compiler);
-# unzip: independent zip reader; xmlsec1, opensaml-schemas, xmltooling-schemas: independent checks of signed assertions.
+# postfix, dovecot-imapd: real mail servers. libpdfbox2-java and what it needs (a Java compiler too): independent PDF/A-1b
+# checker. unzip: independent zip reader. xmlsec1, opensaml-schemas, xmltooling-schemas: independent checks of assertions.
 set -u
 packages="postfix dovecot-imapd libpdfbox2-java libactivation-java libjaxb-api-java unzip xmlsec1 opensaml-schemas xmltooling-schemas"
 command -v javac >/dev/null 2>&1 || packages="$packages default-jdk-headless"
