@@ -90,3 +90,4 @@ class FakeImap:
         while name in self.forever:
             writer.write(self.forever[name])
             await writer.drain()
+            await asyncio.sleep(0)  # `drain` need not yield, and the loop could then never say that the peer is gone
