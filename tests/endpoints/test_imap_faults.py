@@ -160,7 +160,9 @@ def test_a_cancelled_reader_ends_at_once_in_every_state(dovecot: Dovecot, user: 
                 connections = proxy.connections
                 source = ImapSource(reader)
                 running = asyncio.create_task(source.run(Route(), lambda _address: None))
-                await until(lambda c=connections: proxy.connections > c, "connected")  # type: ignore[misc]
+                await until(lambda c=connections, r=running: proxy.connections > c or r.done(), "connected")  # type: ignore[misc]
+                if running.done():
+                    running.result()  # says why it never came to a connection
                 await asyncio.sleep(0.1)
                 running.cancel()
                 async with asyncio.timeout(1):
