@@ -22,7 +22,7 @@ def _read_only(facts: Mapping[str, str]) -> Mapping[str, str]:
 class Note:
     """One fact for the journal: what happened (`event`, a short kebab-case word) and its details.
 
-    Facts are ids, counts and codes; never document content, never a patient's identity.
+    Facts are ids, counts and codes; never content, never anybody's identity.
     """
 
     event: str

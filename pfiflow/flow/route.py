@@ -3,10 +3,10 @@
 The DSL reads like the picture of the route:
 
     route = (
-        Route.of("transmission")
-        .from_("mllp-in", MllpInOptions(listen=Address("127.0.0.1", 2575)))
-        .process("read-transmission", ReadOptions(rules="lenient"))
-        .choice(when("body.destinations.dmp", to_channel("dmp")), otherwise(to_channel("refused")))
+        Route.of("orders")
+        .from_("counter", CounterOptions(shop="north"))
+        .process("read-order")
+        .choice(when("body.urgent", to_channel("today")), otherwise=otherwise(to_channel("tomorrow")))
     )
 """
 
@@ -379,18 +379,18 @@ class ChannelSpec:
     key: Expression | None = option(
         default=None,
         doc="Ordering key: messages with the same key are delivered one at a time, in order. Unset: the exchange id.",
-        example="body.patient.key",
+        example="body.customer",
     )
     hold: bool = option(default=False, doc="Start held: messages wait until an operator releases it.", example=True)
     workers: int = option(default=4, doc="Lanes worked on at the same time.", example=4, validator=Range(minimum=1))
     redelivery: Redelivery = option(default=Redelivery(), doc="When a deferred message is tried again.")
     max_waiting: int | None = option(
         default=None,
-        doc="Beyond this many waiting messages, what feeds the channel is deferred (AR).",
+        doc="Beyond this many waiting messages, what feeds the channel is deferred.",
         example=100_000,
         validator=Range(minimum=1),
     )
-    description: str = option(default="", doc="What it holds, shown to operators.", example="Orders for the DMP")
+    description: str = option(default="", doc="What it holds, shown to operators.", example="Orders for tomorrow")
 
 
 @frozen
@@ -428,7 +428,7 @@ class EngineOptions:
     )
     max_in_flight: int = option(
         default=64,
-        doc="Exchanges that sources may have in flight at once; beyond it they wait, then are deferred (AR).",
+        doc="Exchanges that sources may have in flight at once; beyond it they wait, then are deferred.",
         example=64,
         validator=Range(minimum=1),
     )

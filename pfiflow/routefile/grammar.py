@@ -56,9 +56,9 @@ class NamedEndpoint:
 class RouteForm:
     """One source, and the steps that each of its exchanges goes through."""
 
-    id: Name = option(doc="What operators and logs call the route; unique over all files.", example="to-dmp")
-    from_: RouteSource = option(doc="Where exchanges come from.", example={"channel": "dmp"})
-    steps: Steps = option(doc="What each exchange goes through, in order.", example=[{"to": {"channel": "dmp"}}])
+    id: Name = option(doc="What operators and logs call the route; unique over all files.", example="to-shop")
+    from_: RouteSource = option(doc="Where exchanges come from.", example={"channel": "orders"})
+    steps: Steps = option(doc="What each exchange goes through, in order.", example=[{"to": {"channel": "orders"}}])
     on_rejected: Steps = option(
         default=(),
         doc="Steps for an exchange refused or given up; headers error-code, error-message and error-location say why.",
@@ -77,12 +77,12 @@ class RouteFile:
     store: StoreOptions = option(default=StoreOptions(), doc="Where messages are kept, and for how long.")
     engine: EngineOptions = option(default=EngineOptions(), doc="Limits of the engine.")
     channels: Mapping[Name, ChannelSpec] = option(
-        default={}, doc="Durable channels by name.", example={"dmp": {"key": "body.patient.key"}}
+        default={}, doc="Durable channels by name.", example={"orders": {"key": "body.customer"}}
     )
     endpoints: Mapping[Name, NamedEndpoint] = option(
-        default={}, doc="Endpoints that several routes share, by name.", example={"mails": {"smtp-out": {}}}
+        default={}, doc="Endpoints that several routes share, by name.", example={"van": {"deliver": {}}}
     )
-    routes: tuple[RouteForm, ...] = option(default=(), doc="The routes.", example=[{"id": "to-dmp"}])
+    routes: tuple[RouteForm, ...] = option(default=(), doc="The routes.", example=[{"id": "to-shop"}])
 
 
 # -- the options of the EIP steps ----------------------------------------------------------------------------------
@@ -92,8 +92,8 @@ class RouteFile:
 class _WhenBranch:
     """A branch that is taken when its condition holds."""
 
-    when: Expression = option(doc="The condition.", example="body.destinations.dmp")
-    steps: Steps = option(doc="What the exchange then goes through.", example=[{"to": {"channel": "dmp"}}])
+    when: Expression = option(doc="The condition.", example="body.urgent")
+    steps: Steps = option(doc="What the exchange then goes through.", example=[{"to": {"channel": "orders"}}])
     place: Place = _WHERE
 
 

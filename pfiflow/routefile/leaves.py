@@ -81,7 +81,7 @@ class Leaf:
 
 def _name(text: str) -> str:
     if len(text) > _LONGEST_NAME or not _NAME.fullmatch(text):
-        raise ValueError("expected a name of lower-case letters, digits and hyphens, such as to-dmp")
+        raise ValueError("expected a name of lower-case letters, digits and hyphens, such as to-shop")
     return text
 
 

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from uuid import UUID, uuid5
 
-from lxml import etree
-
 from pfiflow.errors import Problem, Rejected
 from pfiflow.xds import vocabulary as v
 from pfiflow.xds.composite import LONGEST
 from pfiflow.xds.ebrim_reader import parse
 from pfiflow.xds.metadata import Association, Author, CodedValue, DocumentEntry, SubmissionSet
 
-__all__ = ["parse", "registry_object_list", "registry_objects", "submit_objects_request"]
+__all__ = ["parse", "registry_objects", "submit_objects_request"]
 
 _LONGEST_LABEL: Final = 1024  # FreeFormText of rim.xsd: LocalizedString/@value
 _IDS: Final = UUID("8b7d1d0b-0f0e-5c57-8f0e-6f5a53e6c1b1")  # the namespace of the ids of inner objects
@@ -36,7 +34,7 @@ def submit_objects_request(submission: SubmissionSet) -> bytes:
     """The `lcm:SubmitObjectsRequest` document of one submission, in UTF-8 with an XML declaration.
 
     Raises:
-        Rejected: a value does not fit into ebRIM (see `registry_object_list`).
+        Rejected: a value does not fit into ebRIM (see `registry_objects`).
     """
     return b"".join(
         (
@@ -46,14 +44,6 @@ def submit_objects_request(submission: SubmissionSet) -> bytes:
             b"</lcm:SubmitObjectsRequest>",
         )
     )
-
-
-def registry_object_list(submission: SubmissionSet) -> etree._Element:
-    """The `rim:RegistryObjectList` of one submission as an element. Raises as `registry_objects`."""
-    parent = etree.fromstring(b'<parent xmlns:rim="%s">%s</parent>' % (v.RIM.encode(), registry_objects(submission)))
-    objects = parent[0]
-    parent.remove(objects)
-    return objects
 
 
 def registry_objects(submission: SubmissionSet) -> bytes:

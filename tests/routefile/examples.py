@@ -174,7 +174,7 @@ WRONG: dict[str, Wrong] = {
         schema=False,
     ),
     "id-missing": Wrong(
-        "routes: [{from: {alarm: }, steps: []}]", 1, 10, "required and missing: id. Example: id: to-dmp"
+        "routes: [{from: {alarm: }, steps: []}]", 1, 10, "required and missing: id. Example: id: to-shop"
     ),
     "id-number": Wrong("routes: [{id: 1, from: {alarm: }, steps: []}]", 1, 15, "expected a name, found a number"),
     "id-twice": Wrong(
