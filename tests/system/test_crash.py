@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Semaphore
+from threading import Lock, Semaphore
 
 import pytest
 from attrs import define, field, frozen
@@ -109,13 +109,16 @@ class Load:
     gate: Semaphore = field(factory=lambda: Semaphore(0))
     accepted: list[Order] = field(factory=list)  # in the order of their AA
     sendings: int = 0
+    counting: Lock = field(factory=Lock)
 
     def run(self, share: list[Order]) -> None:
         with Peer(self.service) as peer:
             for order in share:
                 self.gate.acquire()
-                self.sendings += peer.persist(order.data)
-                self.accepted.append(order)
+                sendings = peer.persist(order.data)
+                with self.counting:  # eight threads count: an unguarded `+=` around a slow call loses the others' counts
+                    self.sendings += sendings
+                    self.accepted.append(order)
 
     def start(self, pool: ThreadPoolExecutor) -> list[Future[None]]:
         return [pool.submit(self.run, share) for share in self.shares]
