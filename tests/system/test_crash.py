@@ -116,7 +116,7 @@ class Load:
             for order in share:
                 self.gate.acquire()
                 sendings = peer.persist(order.data)
-                with self.counting:  # eight threads count: an unguarded `+=` around a slow call loses the others' counts
+                with self.counting:  # an unguarded `+=` around the slow call would lose other threads' counts
                     self.sendings += sendings
                     self.accepted.append(order)
 
