@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check unit benchmark lock schema clean debian
+.PHONY: demo test check unit docs benchmark lock schema clean debian
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pfiflow needs Python 3.11 or newer; set PYTHON=")'
@@ -31,14 +31,18 @@ unit: $(READY)
 debian:  ## real servers and checkers that some tests use; installed when this may be done, named when not
 	@sh tests/debian.sh
 
+docs: $(READY)  ## the site, in build/site; a broken link fails. Needs no network
+	$(BIN)/sphinx-build -q -W --keep-going -n -b html -d build/doctrees docs build/site
+	@echo "build/site/index.html"
+
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.outbound
 
 lock: $(READY)  ## pin every dependency again, with hashes
-	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --extra simulators --extra aioimaplib --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --extra simulators --extra aioimaplib --extra docs --extra dev --output-file requirements.lock pyproject.toml
 
 schema: $(READY)
 	$(BIN)/pfiflow schema > schemas/route-file.schema.json
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output build
