@@ -287,7 +287,7 @@ async def test_a_refused_first_copy_leaves_no_key_behind() -> None:
 
 
 async def test_a_route_that_dies_is_restarted_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pfiflow.flow.engine._RESTART_DELAYS", (0.01,))
+    monkeypatch.setattr("pfiflow.flow.running._RESTART_DELAYS", (0.01,))
     world = World()
     world.counter.fail = [OSError("port in use"), OSError("port in use")]
     engine = world.engine(Route.of("intake").from_("counter").to_channel("orders"), orders=ChannelSpec())

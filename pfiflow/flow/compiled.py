@@ -1,0 +1,67 @@
+"""A route made ready to run: its pipelines, the circuit of its channel, and what is under way on them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import anyio
+from attrs import define, field
+
+from pfiflow.errors import ConfigError
+from pfiflow.flow.circuit import Circuit
+from pfiflow.flow.pipeline import Compiler, Pipeline
+from pfiflow.flow.route import ChannelSpec, FlowDefinition, FromChannel, Route
+
+__all__ = ["CompiledRoute", "InFlight", "compile_route"]
+
+
+@define(eq=False)
+class InFlight:
+    """Counts what is under way (`with in_flight: …`), and tells when nothing is."""
+
+    count: int = 0
+    _idle: anyio.Event = field(init=False, factory=anyio.Event)
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.count -= 1
+        if not self.count:
+            self._idle.set()
+
+    async def finished(self) -> None:
+        """Return once nothing is under way."""
+        while self.count:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+
+@define(eq=False)
+class CompiledRoute:
+    """A route whose every name is resolved. `channel` and `circuit` are those of a route that reads a channel."""
+
+    route: Route
+    pipeline: Pipeline
+    on_rejected: Pipeline | None = None
+    channel: ChannelSpec | None = None
+    circuit: Circuit | None = None
+
+    @property
+    def id(self) -> str:
+        """The route's id."""
+        return self.route.id
+
+
+def compile_route(compiler: Compiler, definition: FlowDefinition, route: Route) -> CompiledRoute:
+    """This route of the flow, ready to run. Raises ConfigError for unknown components or channels."""
+    on_rejected = compiler.compile(route.id, route.on_rejected) if route.on_rejected else None
+    pipeline = compiler.compile(route.id, route.steps)
+    if not isinstance(route.source, FromChannel):
+        return CompiledRoute(route, pipeline, on_rejected)
+    channel = definition.channels.get(route.source.channel)
+    if channel is None:
+        raise ConfigError(f"route {route.id!r} reads unknown channel {route.source.channel!r}", code="channel")
+    return CompiledRoute(route, pipeline, on_rejected, channel, Circuit(channel.redelivery))
