@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import anyio
@@ -36,6 +37,7 @@ class Admission:
     settlement: Settlement
     places: anyio.CapacityLimiter
     patience: float  # seconds that an exchange waits for a place
+    new_id: Callable[[float], str] = new_exchange_id
 
     async def receive(self, compiled: CompiledRoute, exchange: AnyExchange) -> Receipt:
         """See `Receive`."""
@@ -51,7 +53,7 @@ class Admission:
     async def _admit(self, compiled: CompiledRoute, exchange: AnyExchange) -> Receipt:
         now = self.settlement.clock.now()
         if not exchange.id:
-            exchange = evolve(exchange, id=new_exchange_id(now), received=now)
+            exchange = evolve(exchange, id=self.new_id(now), received=now)
         work = Work(compiled.id, now)
         work.record(exchange.with_note("received", origin=exchange.origin))
         try:

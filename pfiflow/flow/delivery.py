@@ -9,6 +9,7 @@ import anyio
 from attrs import define, field
 
 from pfiflow.errors import Deferred, Problem, Rejected
+from pfiflow.flow.circuit import Circuit
 from pfiflow.flow.compiled import CompiledRoute, InFlight
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.outcome import after_defect, after_deferral, safe_traceback
@@ -48,22 +49,37 @@ class Delivery:
                 pause = POLL if circuit.probing else min(POLL, max(0.001, circuit.probe_at - now))
                 with anyio.move_on_after(pause):
                     await self.stopping.wait()
-                continue
-            is_probe = circuit.is_open
-            claim = await store.claim(self.channel, now=now)
-            if claim is None:
-                if is_probe:
-                    circuit.abandoned()
+            elif not await self._work_one_lane(circuit, now):
                 due = await store.next_due(self.channel)
                 wait = POLL if due is None else min(POLL, max(0.0, due - clock.now()))
                 await store.wait(self.channel, timeout=max(wait, 0.001))
-                continue
-            with self.in_flight:
-                try:
-                    await self._work_lane(claim)
-                finally:
-                    if is_probe:
-                        circuit.abandoned()
+
+    async def work_due(self) -> bool:
+        """Work the lane that is due first, if one is and the destination is not down; whether there was one."""
+        circuit, now = self.compiled.circuit, self.settlement.clock.now()
+        assert circuit is not None
+        return circuit.admits(now) and await self._work_one_lane(circuit, now)
+
+    async def next_due(self) -> float | None:
+        """When there will be work, or None. A time that is past means now."""
+        circuit, due = self.compiled.circuit, await self.settlement.store.next_due(self.channel)
+        assert circuit is not None
+        return max(due, circuit.probe_at) if due is not None and circuit.is_open else due
+
+    async def _work_one_lane(self, circuit: Circuit, now: float) -> bool:
+        is_probe = circuit.is_open
+        claim = await self.settlement.store.claim(self.channel, now=now)
+        if claim is None:
+            if is_probe:
+                circuit.abandoned()
+            return False
+        with self.in_flight:
+            try:
+                await self._work_lane(claim)
+            finally:
+                if is_probe:
+                    circuit.abandoned()
+        return True
 
     async def _work_lane(self, claim: Claim) -> None:
         store, circuit = self.settlement.store, self.compiled.circuit

@@ -28,13 +28,14 @@ from pfiflow.errors import ConfigError
 from pfiflow.flow.admission import Admission, new_exchange_id
 from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
 from pfiflow.flow.compiled import compile_route
-from pfiflow.flow.component import Receipt, Registry
+from pfiflow.flow.component import Receipt, Receive, Registry, Source
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.housekeeping import purge, watch_limits
 from pfiflow.flow.pipeline import Compiler
-from pfiflow.flow.route import EngineOptions, FlowDefinition, Retention
+from pfiflow.flow.route import EngineOptions, FlowDefinition, FromChannel, Retention
 from pfiflow.flow.running import RouteState, RouteStatus, RunningRoute
 from pfiflow.flow.settlement import Settlement
+from pfiflow.flow.trace import Trace
 from pfiflow.store.api import Store
 
 __all__ = ["Engine", "RouteState", "RouteStatus", "new_exchange_id"]
@@ -56,6 +57,8 @@ class Engine:
     registry: Registry
     clock: Clock = SYSTEM_CLOCK
     on_status: Callable[[RouteStatus], None] | None = None
+    trace: Trace | None = None
+    new_id: Callable[[float], str] = new_exchange_id
     _routes: dict[str, RunningRoute] = field(init=False, factory=dict)
     _compiler: Compiler = field(init=False)
     _draining: anyio.Event = field(init=False, factory=anyio.Event)
@@ -68,10 +71,11 @@ class Engine:
             self.store,
             self.clock,
             anyio.CapacityLimiter(self.options.threads or os.cpu_count() or 1),
+            self.trace,
         )
         settlement = Settlement(self.store, self.clock, self._draining)
         places = anyio.CapacityLimiter(self.options.max_in_flight)
-        admission = Admission(settlement, places, self.options.admission)
+        admission = Admission(settlement, places, self.options.admission, self.new_id)
         for route in self.definition.routes:
             if route.id in self._routes:
                 raise ConfigError(f"two routes are called {route.id!r}", code="route")
@@ -128,11 +132,14 @@ class Engine:
                 await self._finish()
                 tasks.cancel_scope.cancel()
         finally:
-            with anyio.CancelScope(shield=True):
-                for sink in self._compiler.sinks:
-                    with anyio.move_on_after(_CLOSE_TIMEOUT):
-                        await sink.aclose()
-                await self.store.aclose()
+            await self._close()
+
+    async def _close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for sink in self._compiler.sinks:
+                with anyio.move_on_after(_CLOSE_TIMEOUT):
+                    await sink.aclose()
+            await self.store.aclose()
 
     def drain(self) -> None:
         """Stop accepting, finish what is in flight within `EngineOptions.drain` seconds, then let `run` return."""
@@ -169,8 +176,39 @@ class Engine:
 
     async def send(self, route: str, body: Any, headers: Mapping[str, str] | None = None) -> Receipt:
         """Hand an exchange to a route, in-process, as its source would. Same promises and errors as `Receive`."""
+        return await self._running(route).receive(Exchange("", body, headers or {}, origin="in-process"))
+
+    def _running(self, route: str) -> RunningRoute:
         try:
-            running = self._routes[route]
+            return self._routes[route]
         except KeyError:
             raise ConfigError(f"no route is called {route!r}; known: {', '.join(sorted(self._routes))}") from None
-        return await running.receive(Exchange("", body, headers or {}, origin="in-process"))
+
+    # -- worked by hand ----------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def standing(self) -> AsyncIterator[Engine]:
+        """Open, and run nothing by itself: sources are silent, channels are worked by `work_due`. For tests."""
+        await self.store.open()
+        try:
+            await self.store.declare_channels({name: spec.hold for name, spec in self.definition.channels.items()})
+            yield self
+        finally:
+            await self._close()
+
+    def entrance(self, route: str) -> tuple[Source | None, Receive]:
+        """A route's source (None: it has none), and how it hands exchanges in."""
+        running = self._running(route)
+        return running.source, running.receive
+
+    async def work_due(self) -> float | None:
+        """Work through what is due, lane by lane, in this task; gives when the next will be. See `standing`."""
+        deliveries = [
+            running.delivery(running.compiled.route.source.channel)
+            for running in self._routes.values()
+            if isinstance(running.compiled.route.source, FromChannel)
+        ]
+        while any([await delivery.work_due() for delivery in deliveries]):
+            pass
+        dues = [await delivery.next_due() for delivery in deliveries]
+        return min((due for due in dues if due is not None), default=None)

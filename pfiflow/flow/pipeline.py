@@ -8,6 +8,7 @@ import inspect
 import logging
 import string
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias, assert_never
 
 import anyio
@@ -21,6 +22,7 @@ from pfiflow.flow.component import BodyType, Component, NoOptions, Registry, Sin
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration
+from pfiflow.flow.trace import Decided, StepBegan, StepEnded, Trace
 from pfiflow.store.api import Enqueue, JournalEntry, LedgerEntry, Record, Store
 
 __all__ = ["Compiler", "Ended", "Pipeline", "SeenBefore", "Work", "default_options"]
@@ -87,13 +89,15 @@ class Compiler:
     store: Store
     clock: Clock
     threads: anyio.CapacityLimiter
+    trace: Trace | None = None
     full: set[str] = field(factory=set)  # channels over their max_waiting, kept up to date by the engine
     sinks: list[Sink] = field(factory=list)
     _shared: dict[tuple[str, Any], Sink] = field(factory=dict)
 
     def compile(self, route: str, steps: Sequence[r.Step]) -> Pipeline:
         """One pipeline for these steps. Raises ConfigError for unknown components or channels."""
-        compiled = tuple(self._step(route, step) for step in steps)
+        compile_step = self._step if self.trace is None else self._traced
+        compiled = tuple(compile_step(route, step) for step in steps)
 
         async def pipeline(exchange: AnyExchange, work: Work) -> AnyExchange:
             for step in compiled:
@@ -135,6 +139,22 @@ class Compiler:
             received=exchange.received,
         )
 
+    def _traced(self, route: str, step: r.Step) -> Pipeline:
+        pipeline, trace = self._step(route, step), self.trace
+        assert trace is not None
+
+        async def traced(exchange: AnyExchange, work: Work) -> AnyExchange:
+            trace(StepBegan(route, step, exchange, work))
+            try:
+                result = await pipeline(exchange, work)
+            except BaseException as failure:
+                trace(StepEnded(route, step, None, failure, work))
+                raise
+            trace(StepEnded(route, step, result, None, work))
+            return result
+
+        return traced
+
     # -- one method a step -----------------------------------------------------------------------------------------
 
     def _step(self, route: str, step: r.Step) -> Pipeline:
@@ -144,7 +164,7 @@ class Compiler:
             case r.Choice():
                 return self._choice(route, step)
             case r.Filter():
-                return self._filter(step)
+                return self._filter(route, step)
             case r.Split():
                 return self._split(route, step)
             case r.Multicast():
@@ -156,7 +176,7 @@ class Compiler:
             case r.SetHeader():
                 return self._set_header(step)
             case r.Validate():
-                return self._validate(step)
+                return self._validate(route, step)
             case r.Idempotent():
                 return self._idempotent(route, step)
             case r.Throttle():
@@ -192,20 +212,22 @@ class Compiler:
         return process
 
     def _choice(self, route: str, step: r.Choice) -> Pipeline:
-        whens = tuple((branch.condition, self.compile(route, branch.steps)) for branch in step.whens)
+        whens = tuple((self._condition(route, branch), self.compile(route, branch.steps)) for branch in step.whens)
         otherwise = self.compile(route, step.otherwise)
 
         async def choice(exchange: AnyExchange, work: Work) -> AnyExchange:
-            for condition, pipeline in whens:
-                if self._holds(condition, exchange):
+            for holds, pipeline in whens:
+                if holds(exchange):
                     return await pipeline(exchange, work)
             return await otherwise(exchange, work)
 
         return choice
 
-    def _filter(self, step: r.Filter) -> Pipeline:
+    def _filter(self, route: str, step: r.Filter) -> Pipeline:
+        holds = self._condition(route, step)
+
         async def filtered(exchange: AnyExchange, work: Work) -> AnyExchange:
-            if self._holds(step.condition, exchange):
+            if holds(exchange):
                 return exchange
             work.record(exchange.with_note("filtered"))
             raise Ended
@@ -263,11 +285,11 @@ class Compiler:
 
         return set_header
 
-    def _validate(self, step: r.Validate) -> Pipeline:
-        problem = Problem(step.code, step.message)
+    def _validate(self, route: str, step: r.Validate) -> Pipeline:
+        problem, holds = Problem(step.code, step.message), self._condition(route, step)
 
         async def validate(exchange: AnyExchange, _work: Work) -> AnyExchange:
-            if not self._holds(step.condition, exchange):
+            if not holds(exchange):
                 raise Rejected(problem)
             return exchange
 
@@ -354,6 +376,18 @@ class Compiler:
 
     def _view(self, body: object) -> Mapping[str, object]:
         return self.registry.body_type_of(body).view(body)
+
+    def _condition(self, route: str, where: r.When | r.Filter | r.Validate) -> Callable[[AnyExchange], bool]:
+        condition, trace = where.condition, self.trace
+        if trace is None:
+            return partial(self._holds, condition)
+
+        def traced(exchange: AnyExchange) -> bool:
+            holds = self._holds(condition, exchange)
+            trace(Decided(route, where, exchange, holds))
+            return holds
+
+        return traced
 
     def _holds(self, condition: r.Predicate, exchange: AnyExchange) -> bool:
         result = self._value(condition, exchange)

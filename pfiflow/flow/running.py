@@ -73,6 +73,11 @@ class RunningRoute:
         with self.in_flight:
             return await self.admission.receive(self.compiled, exchange)
 
+    def delivery(self, channel: str) -> Delivery:
+        """What works the channel that this route reads."""
+        settlement, compiler, compiled = self.admission.settlement, self.compiler, self.compiled
+        return Delivery(settlement, compiler, compiled, self.stopping, self.in_flight, channel=channel)
+
     async def stop(self) -> None:
         """Let nothing new in. What is in flight goes on: see `in_flight`."""
         self.stopping.set()
@@ -112,14 +117,7 @@ class RunningRoute:
         match self.compiled.route.source:
             case FromChannel(channel=channel):
                 assert self.compiled.channel is not None
-                delivery = Delivery(
-                    self.admission.settlement,
-                    self.compiler,
-                    self.compiled,
-                    self.stopping,
-                    self.in_flight,
-                    channel=channel,
-                )
+                delivery = self.delivery(channel)
                 async with anyio.create_task_group() as workers:
                     for _ in range(self.compiled.channel.workers):
                         workers.start_soon(delivery.work)
