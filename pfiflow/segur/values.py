@@ -104,13 +104,18 @@ class PatientIdentity:
 
     @property
     def ordering_key(self) -> str:
-        """Key under which this patient's messages keep their order: `<authority OID or namespace>|<id>`, INS first.
+        """Key under which this patient's messages keep their order: `<authority OID or namespace>|<id>`.
 
+        The hospital's own number (type PI) before any other, and the INS last: a patient comes in under the number, and
+        the INS is found, replaced or withdrawn later, between a document and the message that replaces it.
         It holds an identifier: it is a key of the store, not a thing to log.
         """
         known = INS_ROOTS | INS_TEST_ROOTS
-        first = next((i for i in self.ids if i.authority in known), None) or next(iter(self.ids), None)
-        return f"{first.authority or first.namespace}|{first.id}" if first else "|"
+        keys = [
+            (i.authority in known, i.type != "PI", f"{i.authority or i.namespace}|{i.id}")  # in that order of preference
+            for i in self.ids
+        ]
+        return min(keys)[-1] if keys else "|"
 
     def __repr__(self) -> str:
         return f"<PatientIdentity with {len(self.ids)} identifiers>"

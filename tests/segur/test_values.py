@@ -53,9 +53,13 @@ def test_each_thing_that_is_missing(name: str, value: object, missing: str) -> N
     assert identity.missing_for_qualification(test_platform=False) == (missing,)
 
 
-def test_the_ordering_key_takes_the_ins_first() -> None:
-    assert QUALIFIED.ordering_key == f"{REAL}|279035121518989"
+def test_the_ordering_key_is_the_same_before_and_after_the_ins_is_known() -> None:
     assert evolve(QUALIFIED, ids=(IPP,)).ordering_key == "1.2.3|IPP1"
+    assert evolve(QUALIFIED, ids=(INS, IPP)).ordering_key == "1.2.3|IPP1"
+    assert evolve(QUALIFIED, ids=(IPP, INS)).ordering_key == "1.2.3|IPP1"
+    other = PatientIdentifier("0", "1.1", "AN")
+    assert evolve(QUALIFIED, ids=(other, INS, IPP)).ordering_key == "1.2.3|IPP1"
+    assert evolve(QUALIFIED, ids=(INS,)).ordering_key == f"{REAL}|279035121518989"
     local = PatientIdentifier("7", namespace="HOPITAL")
     assert evolve(QUALIFIED, ids=(local,)).ordering_key == "HOPITAL|7"
     assert PatientIdentity(()).ordering_key == "|"
