@@ -9,12 +9,14 @@
 | the connection breaks before the message's end has left us | `Deferred` |
 | no answer in time, closes, answers something else or another message | unknown: by `on-ack-timeout` |
 
-MSH-10 is not changed: the same message sent again can be told by the peer.
+MSH-10 is not changed: the same message sent again can be told by the peer. A message that the peer has accepted is not
+sent again when what follows in the route fails: the header `mllp-accepted` knows it by its digest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from typing import Any, Literal
 
@@ -34,6 +36,7 @@ __all__ = ["COMPONENTS", "MllpOutOptions", "MllpSink"]
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,20}", re.ASCII)
 _AFTER = Range(above=0)
+_ACCEPTED = "mllp-accepted"  # what was accepted, by whom: digests
 
 
 @frozen
@@ -84,6 +87,10 @@ class MllpSink:
 
     async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
         """One message, one attempt."""
+        accepted = exchange.headers.get(_ACCEPTED, "").split()
+        digest = await asyncio.to_thread(_digest, self.options.address, exchange.body)
+        if digest in accepted:
+            return exchange.with_note("acknowledged-before", peer=self.options.address)
         try:
             answer = await self._deliver(exchange.body)
         except MessageError as error:
@@ -96,7 +103,8 @@ class MllpSink:
         problems = tuple(map(_discreet, answer.errors))
         if answer.accepted:
             facts = {"warnings": " | ".join(map(str, problems))} if problems else {}
-            return exchange.with_note(
+            taken = exchange.with_headers({_ACCEPTED: " ".join((*accepted, digest))})
+            return taken.with_note(
                 "acknowledged", peer=self.options.address, code=answer.code, control_id=answer.control_id, **facts
             )
         if answer.code in {"AE", "CE"}:
@@ -123,6 +131,12 @@ class MllpSink:
                 self._idle.append(client)
 
 
+def _digest(peer: Address, payload: bytes) -> str:
+    digest = hashlib.sha256(f"{peer}\n".encode())
+    digest.update(payload)
+    return digest.hexdigest()[:32]
+
+
 def _discreet(problem: Problem) -> Problem:
     """A peer's problem in the words of the tables: its own may quote a patient."""
     code, detail = _code_of(problem.code), _code_of(problem.detail_code)
@@ -147,5 +161,6 @@ COMPONENTS = (
         options=MllpOutOptions,
         doc="Sends HL7 v2 messages over MLLP (TCP or TLS) and awaits each acknowledgement.",
         accepts=bytes,
+        sets=(_ACCEPTED,),
     ),
 )

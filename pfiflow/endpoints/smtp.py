@@ -16,7 +16,9 @@ from pfiflow.mssante.values import OutgoingMail
 
 __all__ = ["COMPONENTS", "SmtpSink"]
 
-_DONE = "smtp-done"  # addresses settled by earlier attempts, accepted or refused: never written to again
+# What earlier attempts have settled, accepted or refused, mail by mail: `<message-id> address address <message-id> …`.
+# An address is never written to again about the same mail; one exchange, split, may send several to the same address.
+_DONE = "smtp-done"
 _REFUSED = "smtp-refused"  # of those, the refused ones, as `address:code`
 _DEFERRED = "smtp-deferred"  # those that the last attempt left, as `address:code`; code 0 when no answer came
 
@@ -27,7 +29,8 @@ class SmtpSink:
 
     A mail is done when each recipient was accepted or refused for good, and at least one accepted; those refused are
     named in the journal and in the header `smtp-refused`. Recipients to be tried again keep the message in its channel,
-    with the others remembered. When all are refused the exchange is Rejected, with the same header.
+    with the others remembered in the header `smtp-done`, which a mail that is done leaves too: should what follows it
+    fail, the next attempt sends nothing again. When all are refused the exchange is Rejected, with the same header.
     """
 
     options: SmtpOptions
@@ -39,8 +42,9 @@ class SmtpSink:
     async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
         """One attempt at the recipients that are left."""
         mail: OutgoingMail = exchange.body
-        done = frozenset(exchange.headers.get(_DONE, "").split())
-        refused = exchange.headers.get(_REFUSED, "").split()
+        settled = _settled(exchange.headers.get(_DONE, ""))
+        done = settled.get(mail.message_id, frozenset())
+        refused = [entry for entry in exchange.headers.get(_REFUSED, "").split() if entry.rpartition(":")[0] in done]
         try:
             delivery = await self._client.send(mail, already_done=done)
         except MailDeferred as deferral:
@@ -49,9 +53,10 @@ class SmtpSink:
             delivery = refusal.delivery
         earlier = tuple(refused)
         refused += _codes(delivery.refused).split()
+        settled[mail.message_id] = done | delivery.settled
         if delivery.deferred:
             progress = {
-                _DONE: " ".join(sorted(done | delivery.settled)),
+                _DONE: _written(settled),
                 _REFUSED: " ".join(refused),
                 _DEFERRED: _codes(delivery.deferred),
             }
@@ -70,16 +75,32 @@ class SmtpSink:
             response=delivery.response,
         )
         # What a DSN or an MDN that comes back later is matched with: by Message-ID, or by ENVID, its local part.
-        sent = sent.with_memory("mail", mail.message_id, **sent.headers, recipients=" ".join(accepted))
+        sent = sent.with_memory("mail", mail.message_id, **{**sent.headers, "recipients": " ".join(accepted)})
         for recipient in delivery.refused:
             sent = sent.with_note(
                 "recipient-refused", recipient=mask_address(recipient.address), answer=_answer(recipient)
             )
-        return sent.with_headers({_REFUSED: " ".join(refused)}) if refused else sent
+        return sent.with_headers({_DONE: _written(settled), _REFUSED: " ".join(refused)})
 
     async def aclose(self) -> None:
         """Close the kept connections."""
         await self._client.aclose()
+
+
+def _settled(header: str) -> dict[str, frozenset[str]]:
+    """Message-ID → the addresses that are settled."""
+    found: dict[str, frozenset[str]] = {}
+    message_id = ""
+    for word in header.split():
+        if word.startswith("<"):
+            message_id = word
+        else:
+            found[message_id] = found.get(message_id, frozenset()) | {word}
+    return found
+
+
+def _written(settled: dict[str, frozenset[str]]) -> str:
+    return " ".join(f"{message_id} {' '.join(sorted(addresses))}" for message_id, addresses in settled.items())
 
 
 def _codes(recipients: Iterable[Recipient]) -> str:
@@ -111,6 +132,6 @@ COMPONENTS = (
         options=SmtpOptions,
         doc="Sends mails by SMTP, with STARTTLS or TLS, client certificate and AUTH PLAIN; one outcome a recipient.",
         accepts=OutgoingMail,
-        sets=(_REFUSED,),
+        sets=(_DONE, _REFUSED),
     ),
 )

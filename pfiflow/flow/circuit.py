@@ -32,7 +32,7 @@ class Circuit:
         """Whether one more attempt may start now; an attempt admitted while open is the probe."""
         if not self.is_open:
             return True
-        if self.probing or now < self.probe_at:
+        if self.probing or (now < self.probe_at and not self.redelivery.is_beyond(now, self.probe_at)):
             return False
         self.probing = True
         return True

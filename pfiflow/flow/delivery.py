@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import anyio
@@ -38,21 +39,35 @@ class Delivery:
     channel: str = field(kw_only=True)
 
     async def work(self) -> None:
-        """One worker. What it has claimed when `stopping` is set is finished; the rest of its lane is given back."""
-        store, clock = self.settlement.store, self.settlement.clock
+        """One worker. What it has claimed when `stopping` is set is finished; the rest of its lane is given back.
+
+        A store that fails does not end it: that would cut the sendings of the other workers, which are then repeated.
+        """
         circuit = self.compiled.circuit
         assert circuit is not None
         while not self.stopping.is_set():
-            now = clock.now()
+            now = self.settlement.clock.now()
             if not circuit.admits(now):
                 # Not `store.wait`: it returns at once for messages that came since the last claim.
-                pause = POLL if circuit.probing else min(POLL, max(0.001, circuit.probe_at - now))
-                with anyio.move_on_after(pause):
-                    await self.stopping.wait()
-            elif not await self._work_one_lane(circuit, now):
-                due = await store.next_due(self.channel)
-                wait = POLL if due is None else min(POLL, max(0.0, due - clock.now()))
-                await store.wait(self.channel, timeout=max(wait, 0.001))
+                await self._pause(POLL if circuit.probing else min(POLL, max(0.001, circuit.probe_at - now)))
+                continue
+            try:
+                if not await self._work_one_lane(circuit, now):
+                    await self._wait()
+            except StoreError as error:
+                logger.error("route %s: the store failed: %s", self.compiled.id, error)  # noqa: TRY400 - its own words
+                await self._pause(POLL)
+
+    async def _pause(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self.stopping.wait()
+
+    async def _wait(self) -> None:
+        """Until something may be claimable."""
+        store = self.settlement.store
+        due = await store.next_due(self.channel)
+        wait = POLL if due is None else min(POLL, max(0.0, due - self.settlement.clock.now()))
+        await store.wait(self.channel, timeout=max(wait, 0.001))
 
     async def work_due(self) -> bool:
         """Work the lane that is due first, if one is and the destination is not down; whether there was one."""
@@ -68,18 +83,16 @@ class Delivery:
 
     async def _work_one_lane(self, circuit: Circuit, now: float) -> bool:
         is_probe = circuit.is_open
-        claim = await self.settlement.store.claim(self.channel, now=now)
-        if claim is None:
+        try:
+            claim = await self.settlement.store.claim(self.channel, now=now)
+            if claim is None:
+                return False
+            with self.in_flight:
+                await self._work_lane(claim)
+            return True
+        finally:
             if is_probe:
                 circuit.abandoned()
-            return False
-        with self.in_flight:
-            try:
-                await self._work_lane(claim)
-            finally:
-                if is_probe:
-                    circuit.abandoned()
-        return True
 
     async def _work_lane(self, claim: Claim) -> None:
         store, circuit = self.settlement.store, self.compiled.circuit
@@ -118,19 +131,23 @@ class Delivery:
             work.record(exchange.with_note("duplicate", content=seen.kind))
             settle = Done(message.sequence)
         except Rejected as rejection:
-            return await self.settlement.refuse(self.compiled, exchange, rejection, message)
-        except Deferred as deferral:
-            work = Work(route, now)  # what a failed attempt collected is not committed
-            settle = self._defer(message, deferral)
+            achieved = exchange.with_headers(work.progress)
+            return await self.settlement.refuse(self.compiled, achieved, rejection, message)
+        except (Deferred, StoreError) as failure:
+            deferral = failure if isinstance(failure, Deferred) else Deferred(f"the store failed: {failure}")
+            progress = {**work.progress, **deferral.headers}
+            work = Work(route, now)  # what else a failed attempt collected is not committed
+            settle = self._defer(message, deferral, progress)
             work.record(exchange.with_note("deferred", cause=deferral.message, attempt=message.attempts + 1))
             if deferral.hold:
                 await self._hold(deferral)
             if isinstance(settle, Dead):
-                given_up = Problem("given-up", deferral.message)
-                await self.settlement.tell(self.compiled, exchange.with_headers(deferral.headers), given_up, work)
+                problem = Problem("given-up", deferral.message)
+                await self.settlement.tell(self.compiled, exchange.with_headers(progress), problem, work)
         except Exception as defect:  # noqa: BLE001 - a defect must neither lose its message nor stop the other lanes
             assert self.compiled.channel is not None
-            settle = after_defect(message, defect, self.compiled.channel.redelivery, clock.now())
+            settle = after_defect(message, defect, self.compiled.channel.redelivery, clock.now(), work.progress)
+            achieved = exchange.with_headers(work.progress)
             logger.error(  # noqa: TRY400 - a traceback's last line may quote a document
                 "defect in route %s\n%s",
                 route,
@@ -139,6 +156,9 @@ class Delivery:
             )
             work = Work(route, now)
             work.record(exchange.with_note("defect", type=type(defect).__name__, attempt=message.attempts + 1))
+            if isinstance(settle, Dead):
+                problem = Problem("defect", "given up after an internal error, which was logged")
+                await self.settlement.tell(self.compiled, achieved, problem, work)
         if not isinstance(settle, Retry):
             self._reached()
         return await self.settlement.settle(work, settle)
@@ -147,8 +167,8 @@ class Delivery:
         logger.warning("route %s: channel %s is held: %s", self.compiled.id, self.channel, deferral.message)
         try:
             await self.settlement.store.set_hold(self.channel, hold=True)
-        except StoreError:
-            logger.exception("channel %s could not be held", self.channel)
+        except StoreError as error:
+            logger.error("channel %s could not be held: %s", self.channel, error)  # noqa: TRY400 - its own words
 
     def _reached(self) -> None:
         """An attempt was answered, whatever the answer: the destination is up."""
@@ -158,7 +178,7 @@ class Delivery:
             logger.info("route %s: destination up again", self.compiled.id)
         circuit.succeeded()
 
-    def _defer(self, message: Message, deferral: Deferred) -> Retry | Dead:
+    def _defer(self, message: Message, deferral: Deferred, progress: Mapping[str, str]) -> Retry | Dead:
         circuit, channel = self.compiled.circuit, self.compiled.channel
         assert circuit is not None
         assert channel is not None
@@ -166,4 +186,4 @@ class Delivery:
             self._reached()
         elif not circuit.is_open:
             logger.warning("route %s: destination down: %s", self.compiled.id, deferral.message)
-        return after_deferral(message, deferral, channel.redelivery, circuit, self.settlement.clock.now())
+        return after_deferral(message, deferral, channel.redelivery, circuit, self.settlement.clock.now(), progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 
 from pfiflow.errors import Deferred, PfiflowError, Problem
 from pfiflow.flow.circuit import Circuit
@@ -13,28 +14,38 @@ __all__ = ["after_defect", "after_deferral", "describe", "error_headers", "safe_
 
 
 def after_deferral(
-    message: Message, deferral: Deferred, policy: Redelivery, circuit: Circuit | None, now: float
+    message: Message,
+    deferral: Deferred,
+    policy: Redelivery,
+    circuit: Circuit | None,
+    now: float,
+    progress: Mapping[str, str],
 ) -> Retry | Dead:
-    """A temporary refusal: of this message, by its own attempts and age; of all of them, by the circuit's probes."""
+    """A temporary refusal: of this message, by its own attempts and age; of all of them, by the circuit's probes.
+
+    `progress`: the headers in which the next attempt finds what this one achieved.
+    """
     age = now - message.enqueued
     if deferral.unavailable and circuit is not None:
         due = circuit.failed(now, deferral.retry_after)
         if policy.max_age is None or age < policy.max_age:
-            return Retry(message.sequence, due, deferral.message, deferral.headers, counted=False)
+            return Retry(message.sequence, due, deferral.message, progress, counted=False)
         return Dead(message.sequence, deferral.message, "given up: too old")
     attempts = message.attempts + 1
     if policy.gives_up(attempts, age):
         return Dead(message.sequence, deferral.message, f"given up after {attempts} attempts")
     due = now + policy.delay(attempts, deferral.retry_after)
-    return Retry(message.sequence, due, deferral.message, deferral.headers)
+    return Retry(message.sequence, due, deferral.message, progress)
 
 
-def after_defect(message: Message, defect: Exception, policy: Redelivery, now: float) -> Retry | Dead:
+def after_defect(
+    message: Message, defect: Exception, policy: Redelivery, now: float, progress: Mapping[str, str]
+) -> Retry | Dead:
     """An unexpected exception: a few more attempts, then the dead letter with its traceback."""
     cause = f"defect: {type(defect).__name__}"
     if message.defects + 1 >= policy.max_defects:
         return Dead(message.sequence, cause, safe_traceback(defect))
-    return Retry(message.sequence, now + policy.delay(message.defects + 1), cause, defect=True)
+    return Retry(message.sequence, now + policy.delay(message.defects + 1), cause, progress, defect=True)
 
 
 def error_headers(problem: Problem) -> dict[str, str]:

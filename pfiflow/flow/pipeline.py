@@ -46,7 +46,12 @@ class SeenBefore(Exception):
 
 @define
 class Work:
-    """What one exchange changes in the store, collected while it goes through its route; committed at once."""
+    """What one exchange changes in the store, collected while it goes through its route; committed at once.
+
+    `progress`: what its sinks have set in its headers so far. Should the attempt fail after them, that is kept for the
+    next one: a sink then knows what it has done already. `notice`: it tells of what is settled already, so that no
+    channel is too full for it.
+    """
 
     route: str
     now: float
@@ -54,6 +59,8 @@ class Work:
     ledger: list[LedgerEntry] = field(factory=list)
     journal: list[JournalEntry] = field(factory=list)
     records: list[Record] = field(factory=list)
+    progress: dict[str, str] = field(factory=dict)
+    notice: bool = False
     _hashed: tuple[bytes, bytes] | None = None
 
     def sha256(self, payload: bytes) -> bytes:
@@ -121,7 +128,7 @@ class Compiler:
 
     def enqueue(self, channel: str, exchange: AnyExchange, work: Work) -> Enqueue:
         """The message that puts this exchange into a channel. Raises Deferred when the channel is full."""
-        if channel in self.full:
+        if channel in self.full and not work.notice:
             raise Deferred(f"channel {channel!r} is full (its max-waiting is reached)")
         spec = self.channels[channel]
         body_type = self.registry.body_type_of(exchange.body)
@@ -316,7 +323,7 @@ class Compiler:
 
         async def throttle(exchange: AnyExchange, _work: Work) -> AnyExchange:
             nonlocal free_at
-            now = self.clock.now()
+            now = anyio.current_time()  # no clock that may be set back: all would wait for it to catch up
             start = max(now, free_at)
             free_at = start + interval
             if start > now:
@@ -349,7 +356,12 @@ class Compiler:
         sink = self._sink(component, step.options)
 
         async def to_endpoint(exchange: AnyExchange, work: Work) -> AnyExchange:
-            return work.record(await sink.send(exchange))
+            if work.progress:
+                exchange = exchange.with_headers(work.progress)
+            sent = await sink.send(exchange)
+            if sent.headers is not exchange.headers:
+                work.progress.update(sent.headers.items() - exchange.headers.items())
+            return work.record(sent)
 
         return to_endpoint
 

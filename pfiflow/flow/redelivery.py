@@ -59,6 +59,15 @@ class Redelivery:
         spread = (rng or _RANDOM).uniform(-self.jitter, self.jitter)
         return max(0.0, wait * (1 + spread))
 
+    def is_beyond(self, now: float, due: float) -> bool:
+        """Whether a time to try again lies farther ahead than any delay: it was set before the clock was set back."""
+        return due > now + self.longest
+
+    @property
+    def longest(self) -> float:
+        """The longest wait, jitter included. Seconds."""
+        return self.max_delay * (1 + self.jitter)
+
     def gives_up(self, attempts: int, age: float) -> bool:
         """Whether a temporary refusal is now final, after `attempts` attempts and `age` seconds."""
         too_many = self.max_attempts is not None and attempts >= self.max_attempts

@@ -262,7 +262,7 @@ class Route:
 
     `on_rejected` runs in the unit of work that settles a refused exchange, with headers `error-code`, `error-message`,
     `error-location` set: it tells somebody. For a channel route the message then becomes a dead letter. It runs as well
-    for a message that redelivery gives up, with the `error-code` "given-up".
+    for a message that is given up, with the `error-code` "given-up" (by its redelivery) or "defect".
     """
 
     id: str

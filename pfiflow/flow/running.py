@@ -91,6 +91,8 @@ class RunningRoute:
         while not self.stopping.is_set():
             started_at = clock.now()
             try:
+                if restarts:
+                    self.source = self._build_source()
                 await self._serve(restarts)
                 error = "its source ended"
             except Exception as failure:  # noqa: BLE001 - whatever it is, the other routes must go on
@@ -107,7 +109,6 @@ class RunningRoute:
             self._report(RouteStatus(route, "backing-off", "", restarts, error))
             with anyio.move_on_after(delay):
                 await self.stopping.wait()
-            self.source = self._build_source()
         self._report(RouteStatus(route, "stopped", "", restarts))
 
     async def _serve(self, restarts: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import anyio
 from attrs import define
 
-from pfiflow.errors import Problem, Rejected
+from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.clock import Clock
 from pfiflow.flow.compiled import CompiledRoute
 from pfiflow.flow.exchange import Exchange
@@ -75,7 +75,11 @@ class Settlement:
     async def refuse(
         self, compiled: CompiledRoute, exchange: AnyExchange, rejection: Rejected, message: Message | None
     ) -> bool:
-        """Settle a permanent refusal, together with what the route's `on_rejected` steps produce."""
+        """Settle a permanent refusal, together with what the route's `on_rejected` steps produce.
+
+        Raises Deferred when the source's exchange (`message` is None) was refused, somebody else is to be told of it,
+        and that cannot be stored.
+        """
         work = Work(compiled.id, self.clock.now())
         errors = [problem for problem in rejection.problems if problem.severity == "error"] or list(rejection.problems)
         work.record(exchange.with_note("rejected", problems=" | ".join(str(problem) for problem in errors)))
@@ -83,17 +87,24 @@ class Settlement:
         if message is None:
             try:
                 await self.commit(work, None)
-            except StoreError:
-                logger.exception("a refusal could not be journaled", extra={"exchange": exchange.id})
+            except StoreError as error:
+                extra = {"route": compiled.id, "exchange": exchange.id}
+                logger.error("a refusal could not be stored: %s", error, extra=extra)  # noqa: TRY400 - its own words
+                if work.enqueue:
+                    raise Deferred("the store failed; the refusal was not kept, send it again later") from error
             return True
         cause = str(errors[0])
         detail = "\n".join(str(problem) for problem in rejection.problems)
         return await self.settle(work, Dead(message.sequence, cause, detail))
 
     async def tell(self, compiled: CompiledRoute, exchange: AnyExchange, problem: Problem, work: Work) -> None:
-        """Run the route's `on_rejected` steps; whatever becomes of them, the message is settled."""
+        """Run the route's `on_rejected` steps; whatever becomes of them, the message is settled.
+
+        So what they produce goes into its channel even if that is full: there would be no second time.
+        """
         if compiled.on_rejected is None:
             return
+        work.notice = True
         try:
             await compiled.on_rejected(exchange.with_headers(error_headers(problem)), work)
         except Ended:

@@ -42,7 +42,8 @@ def _receipt(exchange: Exchange[Transmission]) -> Exchange[tuple[bytes, ...]]:
 
 def _failure(exchange: Exchange[Transmission]) -> Failure | None:
     headers = exchange.headers
-    if "error-code" not in headers:
+    # The DMP may have taken it, and something after that failed.
+    if "error-code" not in headers or headers.get("dmp-outcome") == "accepted":
         return None
     if code := headers.get("dmp-code", ""):
         return Failure(code, LABELS.get(code, ""))

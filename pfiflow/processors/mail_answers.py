@@ -114,7 +114,7 @@ def _code(exchange: Exchange[ReceivedMail]) -> str:
     headers = exchange.headers
     if "error-code" not in headers:
         return ""
-    if headers["error-code"] == "given-up":
+    if headers["error-code"] in {"given-up", "defect"}:
         return _OTHER
     code = code_of_refusal(headers["error-code"], headers.get("error-detail-code", ""))
     return code if "split-index" in headers or code != "207" else _OTHER

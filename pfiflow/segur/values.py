@@ -111,10 +111,7 @@ class PatientIdentity:
         It holds an identifier: it is a key of the store, not a thing to log.
         """
         known = INS_ROOTS | INS_TEST_ROOTS
-        keys = [
-            (i.authority in known, i.type != "PI", f"{i.authority or i.namespace}|{i.id}")  # in that order of preference
-            for i in self.ids
-        ]
+        keys = [(i.authority in known, i.type != "PI", f"{i.authority or i.namespace}|{i.id}") for i in self.ids]
         return min(keys)[-1] if keys else "|"
 
     def __repr__(self) -> str:

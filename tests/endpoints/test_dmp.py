@@ -172,6 +172,17 @@ async def test_the_document_arrives_as_it_was(dmp: DmpSimulator, sender: Sender,
     assert entry.document == first.data
 
 
+async def test_what_was_accepted_is_not_submitted_again(
+    dmp: DmpSimulator, sender: Sender, first: SyntheticDocument
+) -> None:
+    """A step after it failed: nothing of it was recorded, and the exchange comes again with what was achieved."""
+    done = await sender.send(order(first))
+    sender.memory.clear()
+    again = await sender.sink.send(Exchange(order(first).submission.unique_id, order(first), done.headers))
+    assert again.headers["dmp-outcome"] == "accepted"
+    assert [each.processed.context.transaction for each in dmp.requests if each.processed] == ["ITI-41", "ITI-18"]
+
+
 async def test_no_identity_in_notes_records_logs(
     sender: Sender, first: SyntheticDocument, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -103,6 +103,20 @@ async def test_an_accepted_message_is_done_with_a_note(dpi: DpiSimulator, code: 
     assert [message.raw for message in dpi.received] == [receipt()]
 
 
+async def test_what_was_accepted_is_not_sent_again(dpi: DpiSimulator) -> None:
+    """A step after it failed; the exchange comes again with what was achieved. Another message, or peer, is another."""
+    async with sink(dpi.port) as out:
+        sent = await out.send(exchange())
+        again = await out.send(exchange().with_headers(sent.headers))
+        assert [note.event for note in again.notes] == ["acknowledged-before"]
+        await out.send(exchange(2).with_headers(again.headers))
+    assert ids(dpi) == ["R1", "R2"]
+    with DpiSimulator() as second:
+        async with sink(second.port) as out:
+            await out.send(exchange().with_headers(sent.headers))
+        assert ids(second) == ["R1"]
+
+
 @pytest.mark.parametrize("code", ["AE", "CE"])
 @pytest.mark.parametrize(("error", "detail"), [("101", ""), ("103", ""), ("207", "902"), ("207", "Z-9"), ("200", "")])
 async def test_a_refused_message_is_rejected_with_the_codes(

@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
+from pfiflow.flow.component import Component, Registry
+from pfiflow.flow.engine import Engine
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration
@@ -17,6 +19,7 @@ from pfiflow.flow.redelivery import Redelivery
 from pfiflow.flow.route import (
     ChannelSpec,
     EngineOptions,
+    FlowDefinition,
     Idempotent,
     Process,
     Route,
@@ -28,7 +31,7 @@ from pfiflow.flow.route import (
 )
 from pfiflow.store.api import StoreFullError, UnitOfWork
 from pfiflow.store.memory import MemoryStore
-from tests.flow.bakery import Order, World, eventually
+from tests.flow.bakery import Counter, Order, World, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -300,6 +303,26 @@ async def test_a_route_that_dies_is_restarted_and_reported(monkeypatch: pytest.M
     assert (status.state, status.restarts) == ("running", 2)
 
 
+async def test_a_source_that_cannot_be_made_again_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pfiflow.flow.running._RESTART_DELAYS", (0.01,))
+    world, made = World(), 0
+
+    def build(_options: object) -> Counter:
+        nonlocal made
+        made += 1
+        if made in {2, 3}:
+            raise ConfigError("its key cannot be read")
+        return world.counter
+
+    counter = Component(name="counter", kind="source", build=build, doc="Takes orders.", gives=bytes)
+    world.counter.fail = [OSError("port in use")]
+    routes = (Route.of("intake").from_("counter").to_channel("orders"),)
+    engine = Engine(FlowDefinition(routes, {"orders": ChannelSpec()}), MemoryStore(), Registry.of(counter))
+    async with engine.running():
+        await eventually(lambda: engine.status()["intake"].restarts == 3 and world.counter.runs == 2)
+    assert made == 4
+
+
 async def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes_late() -> None:
     world = World()
     world.van.pause = 0.05
@@ -497,6 +520,26 @@ async def test_validate_wire_tap_throttle_and_threads() -> None:
         assert anyio.current_time() - started > 0.15
         assert receipt.exchange.body == Order("ada", "bread")
         assert len(await store.messages(channel="audit")) == 5
+
+
+async def test_a_throttle_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    class Clock:
+        seconds = 1e9
+
+        def now(self) -> float:
+            return self.seconds
+
+        async def sleep(self, seconds: float) -> None:
+            await anyio.sleep(seconds)
+
+    world, clock = World(), Clock()
+    routes = (Route.of("intake").throttle(100),)
+    engine = Engine(FlowDefinition(routes, {}), MemoryStore(), world.registry(), clock)
+    async with engine.running():
+        with anyio.fail_after(10):
+            for _ in range(3):
+                await engine.send("intake", b"ada:bread")
+                clock.seconds -= 3600
 
 
 async def test_two_engines_live_in_one_process() -> None:

@@ -108,6 +108,12 @@ def test_taken() -> None:
     assert told.notes[-1].event == "receipts"
 
 
+def test_taken_and_an_error_after_it() -> None:
+    headers = {"dmp-outcome": "accepted", "error-code": "defect"}
+    (receipt,), _ = receipts(exchange({"ACK_RECEPTION": "Y"}, **headers))
+    assert er7.parse(receipt).get("OBX-5") == "Y"
+
+
 @pytest.mark.parametrize(
     ("headers", "code", "label"),
     [

@@ -98,6 +98,13 @@ def test_a_mail_that_was_given_up() -> None:
     ]
 
 
+def test_a_mail_that_everybody_has_and_an_error_after_it() -> None:
+    done = "<1@ch.mssante.fr> a@demo.mssante.fr b@demo.mssante.fr C@demo.mssante.fr"
+    headers = {**PROFESSIONALS, "smtp-done": done, "smtp-refused": "b@demo.mssante.fr:550", "error-code": "defect"}
+    assert told(headers) == [("b@demo.mssante.fr", "899900001002", "550")]
+    assert [code for _, _, code in told({**PROFESSIONALS, "error-code": "defect"})] == ["554"] * 3
+
+
 @pytest.mark.parametrize(("deferred", "code"), [("", "101"), ("a@demo.mssante.fr:0", "442")])
 def test_a_mail_given_up_without_an_answer(deferred: str, code: str) -> None:
     headers = {**PROFESSIONALS, "smtp-deferred": deferred, "error-code": "given-up", "error-message": "no route"}
