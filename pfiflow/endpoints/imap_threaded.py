@@ -8,6 +8,7 @@ import imaplib
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -41,7 +42,9 @@ class ThreadedSession(ImapSession):
         self._wire = wire
         self._options = options
         self._limiter = anyio.CapacityLimiter(1)
+        self._state = threading.Lock()  # over the two below
         self._closed = False
+        self._working = False  # a thread is at the wire, though its caller may be gone
         self._imap: Imap | None = None
         self.capabilities = frozenset()
 
@@ -156,16 +159,21 @@ class ThreadedSession(ImapSession):
 
     def abort(self) -> None:
         """See ImapSession."""
-        self._closed = True
-        if self._limiter.borrowed_tokens:
-            self._wire.interrupt()  # its thread closes
-        else:
-            self._wire.close()
+        with self._state:
+            self._closed = True
+            if self._working:
+                self._wire.interrupt()  # its thread closes
+            else:
+                self._wire.close()
 
     async def _run(self, what: str, work: Callable[[], T]) -> T:
         """In a thread. A cancelled caller goes at once; the socket is then shut, which ends the thread's wait."""
 
         def guarded() -> T:
+            with self._state:
+                if self._closed:
+                    raise SessionLost(f"{what}: the connection is closed")
+                self._working = True
             try:
                 return work()
             except (SessionLost, CommandRefused):
@@ -173,11 +181,11 @@ class ThreadedSession(ImapSession):
             except (imaplib.IMAP4.error, OSError, EOFError, ValueError) as error:
                 raise SessionLost(f"{what}: {_last_words(self._imap) or _describe(error)}") from None
             finally:
-                if self._closed:
-                    self._wire.close()
+                with self._state:
+                    self._working = False
+                    if self._closed:
+                        self._wire.close()
 
-        if self._closed:
-            raise SessionLost(f"{what}: the connection is closed")
         try:
             return await to_thread.run_sync(guarded, limiter=self._limiter, abandon_on_cancel=True)
         except CommandRefused:

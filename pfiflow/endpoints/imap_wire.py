@@ -30,6 +30,7 @@ class Wire:
         self._buffer = bytearray()
         self._deadline = 0.0
         self._budget = 0
+        self._interrupted = False
 
     def allow(self, seconds: float, count: int) -> None:
         """From now on, at most that many seconds and bytes until the next call."""
@@ -41,7 +42,11 @@ class Wire:
         if self._buffer:
             raise SessionLost("bytes in clear came after STARTTLS: something between injects commands")
         self._wait()
-        self._socket = context.wrap_socket(self._socket, server_hostname=host)
+        # The handshake on its own, so that an interruption finds the socket that does it.
+        secured = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+        self._socket = secured
+        self._wait()
+        secured.do_handshake()
 
     def readline(self) -> bytes:
         """The next line, with its end; what there is when the peer has closed."""
@@ -82,7 +87,11 @@ class Wire:
         self._socket.sendall(data)
 
     def interrupt(self) -> None:
-        """End whatever a thread is waiting for here; from any thread. Closing is left to that thread."""
+        """End whatever a thread is waiting for here, and all that it would still begin; from any thread.
+
+        Closing is left to that thread: TLS reads by the number of the socket, which after a close may be another's.
+        """
+        self._interrupted = True
         try:
             # The plain socket's: SSLSocket's own would take the TLS state away from under the reading thread.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
@@ -95,6 +104,8 @@ class Wire:
         self._socket.close()
 
     def _wait(self) -> None:
+        if self._interrupted:
+            raise SessionLost("the connection is closed")
         left = self._deadline - monotonic()
         if left <= 0:
             raise TimeoutError
