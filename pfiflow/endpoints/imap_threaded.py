@@ -166,14 +166,24 @@ class ThreadedSession(ImapSession):
             else:
                 self._wire.close()
 
+    def _begins(self) -> bool:
+        """The thread takes the wire, unless the session is closed."""
+        with self._state:
+            self._working = not self._closed
+            return self._working
+
+    def _ends(self) -> None:
+        with self._state:
+            self._working = False
+            if self._closed:
+                self._wire.close()
+
     async def _run(self, what: str, work: Callable[[], T]) -> T:
         """In a thread. A cancelled caller goes at once; the socket is then shut, which ends the thread's wait."""
 
         def guarded() -> T:
-            with self._state:
-                if self._closed:
-                    raise SessionLost(f"{what}: the connection is closed")
-                self._working = True
+            if not self._begins():
+                raise SessionLost(f"{what}: the connection is closed")
             try:
                 return work()
             except (SessionLost, CommandRefused):
@@ -181,10 +191,7 @@ class ThreadedSession(ImapSession):
             except (imaplib.IMAP4.error, OSError, EOFError, ValueError) as error:
                 raise SessionLost(f"{what}: {_last_words(self._imap) or _describe(error)}") from None
             finally:
-                with self._state:
-                    self._working = False
-                    if self._closed:
-                        self._wire.close()
+                self._ends()
 
         try:
             return await to_thread.run_sync(guarded, limiter=self._limiter, abandon_on_cancel=True)

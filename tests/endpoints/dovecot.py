@@ -26,7 +26,8 @@ __all__ = ["Dovecot", "reason_not_to_run"]
 
 _DOVECOT = "/usr/sbin/dovecot"
 _IMAP = "/usr/lib/dovecot/imap"
-_START = 15.0  # seconds
+_START = 60.0  # seconds
+_FLAGS = {"D": "\\Draft", "F": "\\Flagged", "P": "Passed", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
 
 _CONFIGURATION = """\
 base_dir = {folder}/run
@@ -178,7 +179,7 @@ class Dovecot:
         """Put mails into a folder as a delivery agent does, in their order."""
         folder = self._maildir(user) / ("" if into == "INBOX" else f".{into}")
         for mail in mails:
-            name = f"{monotonic():.9f}.{os.urandom(4).hex()}.localhost"
+            name = f"{monotonic():020.9f}.{os.urandom(4).hex()}.localhost"
             path = folder / "tmp" / name
             path.write_bytes(mail)
             self._own(path)
@@ -203,9 +204,17 @@ class Dovecot:
         return done.stdout
 
     def flags(self, user: str, folder: str = "INBOX") -> list[Sequence[str]]:
-        """Flags and keywords of each mail, oldest first."""
-        lines = self.doveadm("-f", "tab", "fetch", "-u", user, "flags", "mailbox", folder).splitlines()[1:]
-        return [line.split() for line in lines]
+        """Flags and keywords of each mail, in the order of delivery; read in the files, which is quick."""
+        names = sorted(path.name for path in self.mails(user, folder))
+        letters = [name.rpartition(":2,")[2] if ":2," in name else "" for name in names]
+        keywords = _FLAGS | self._keywords(user, folder)
+        return [[keywords.get(letter, letter) for letter in each] for each in letters]
+
+    def _keywords(self, user: str, folder: str) -> dict[str, str]:
+        """Letter in a file's name → keyword (`dovecot-keywords`: a number from 0 and the keyword on each line)."""
+        path = self._maildir(user) / ("" if folder == "INBOX" else f".{folder}") / "dovecot-keywords"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return {chr(ord("a") + int(number)): keyword for number, keyword in map(str.split, lines)}
 
     def _maildir(self, user: str) -> Path:
         maildir = self._folder / "mail" / user / "Maildir"

@@ -16,7 +16,7 @@ from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration, Size
 from tests.endpoints.cutting_proxy import CuttingProxy
 from tests.endpoints.dovecot import Dovecot, reason_not_to_run
-from tests.endpoints.imap_reading import Route, mail, reading, until
+from tests.endpoints.imap_reading import PROMPT, Route, mail, reading, until
 from tests.endpoints.test_imap import authority, dovecot, options, secure, user  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.skipif(bool(reason_not_to_run()), reason=reason_not_to_run() or "runs")
@@ -165,7 +165,7 @@ def test_a_cancelled_reader_ends_at_once_in_every_state(dovecot: Dovecot, user: 
                     running.result()  # says why it never came to a connection
                 await asyncio.sleep(0.1)
                 running.cancel()
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(PROMPT):
                     await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())
