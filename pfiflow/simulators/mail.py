@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from pfiflow.endpoints.tls import TlsOptions
+from pfiflow.simulators.script import Rule, Script
 from pfiflow.simulators.threaded import ThreadedServer
 
 __all__ = ["MailSimulator", "ReceivedMail", "Stage"]
@@ -43,24 +44,12 @@ class ReceivedMail:
     certificate_subject: str = ""
 
 
-@define
-class _Rule:
-    stage: Stage
-    reply: str
-    address: str
-    times: int
-    delay: float
-    close: bool
-    keep: bool
-
-
 class MailSimulator(ThreadedServer):
     """The server; a context manager, or `start()` and `stop()`.
 
     Attributes:
         port: the port that it listens on, once started.
         received: the mails accepted, oldest first.
-        counts: how often each stage was reached; `CONNECT` counts connections.
         errors: what went wrong inside the server itself, for tests to assert empty.
     """
 
@@ -89,16 +78,20 @@ class MailSimulator(ThreadedServer):
         super().__init__()
         self.port = port
         self.received: list[ReceivedMail] = []
-        self.counts: Counter[str] = Counter()
         self.folder = folder
         self.dsn = dsn
         self._host = host
         self._tls = tls
         self._logins = logins
         self._size_limit = size_limit
-        self._rules: list[_Rule] = []
+        self._script = Script()
         self._servers: set[_Server] = set()
         self._empty = asyncio.Event()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each stage was reached; `CONNECT` counts connections."""
+        return self._script.counts
 
     def script(
         self,
@@ -122,11 +115,11 @@ class MailSimulator(ThreadedServer):
             close: cut the connection after the reply, or instead of one.
             keep: at BODY, accept the mail all the same: what a client sees when the last answer is lost.
         """
-        self._rules.append(_Rule(stage, reply, address.lower(), times, delay, close, keep))
+        self._script.add(Rule(stage, reply, address.lower(), times, delay, close, keep))
 
     def clear_script(self) -> None:
         """Forget every rule."""
-        self._rules.clear()
+        self._script.clear()
 
     def drop_connections(self) -> None:
         """Cut every connection, as a restart of the server would."""
@@ -168,17 +161,9 @@ class MailSimulator(ThreadedServer):
         if not self._servers:
             self._empty.set()
 
-    def rule(self, stage: str, address: str = "") -> _Rule | None:
-        """Count the stage; the first rule that fits it, used up by one."""
-        self.counts[stage] += 1
-        for rule in self._rules:
-            if rule.stage == stage and rule.address in {"", address.lower()}:
-                if rule.times == 1:
-                    self._rules.remove(rule)
-                elif rule.times:
-                    rule.times -= 1
-                return rule
-        return None
+    def rule(self, stage: str, address: str = "") -> Rule | None:
+        """The rule for a stage that is reached now, if any."""
+        return self._script.take(stage, address)
 
     def accept(self, mail: ReceivedMail) -> None:
         """Keep a mail."""
@@ -252,14 +237,14 @@ class _Server(SMTP):
 
         return command
 
-    async def _play(self, stage: str, address: str = "") -> _Rule | None:
+    async def _play(self, stage: str, address: str = "") -> Rule | None:
         """The rule for this stage, played: waited, answered, closed."""
         rule = self._simulator.rule(stage, address)
         if rule is not None:
             await self.finish(rule)
         return rule
 
-    async def finish(self, rule: _Rule) -> None:
+    async def finish(self, rule: Rule) -> None:
         await asyncio.sleep(rule.delay)
         if rule.reply:
             await super().push(rule.reply)

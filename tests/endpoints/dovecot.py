@@ -190,6 +190,27 @@ class Dovecot:
         path = self._maildir(user) / ("" if folder == "INBOX" else f".{folder}")
         return sorted(p for name in ("new", "cur") if (path / name).is_dir() for p in (path / name).iterdir())
 
+    def subjects(self, user: str, folder: str) -> list[str]:
+        """Of the mails in a folder, oldest first."""
+        lines = self.doveadm("-f", "tab", "fetch", "-u", user, "hdr.subject", "mailbox", folder).splitlines()
+        return lines[1:]
+
+    def subscribed(self, user: str) -> list[str]:
+        """The folders that webmails show."""
+        return self.doveadm("mailbox", "list", "-u", user, "-s").splitlines()
+
+    def create_folder(self, user: str, folder: str) -> None:
+        """Make a folder."""
+        self.doveadm("mailbox", "create", "-u", user, folder)
+
+    def delete_folder(self, user: str, folder: str) -> None:
+        """Delete a folder with its mails."""
+        self.doveadm("mailbox", "delete", "-u", user, folder)
+
+    def empty(self, user: str) -> None:
+        """Remove every mail of INBOX, as another client would."""
+        self.doveadm("expunge", "-u", user, "mailbox", "INBOX", "all")
+
     def doveadm(self, *arguments: str) -> str:
         """An administrator's command, such as `mailbox delete -u user Folder`: another client of the mailbox."""
         done = subprocess.run(

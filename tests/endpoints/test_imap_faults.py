@@ -15,11 +15,9 @@ from pfiflow.flow.component import Receipt
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration, Size
 from tests.endpoints.cutting_proxy import CuttingProxy
-from tests.endpoints.dovecot import Dovecot, reason_not_to_run
 from tests.endpoints.imap_reading import PROMPT, Route, mail, reading, until
-from tests.endpoints.test_imap import authority, dovecot, options, secure, user  # noqa: F401 - fixtures
-
-pytestmark = pytest.mark.skipif(bool(reason_not_to_run()), reason=reason_not_to_run() or "runs")
+from tests.endpoints.imap_servers import ImapServer
+from tests.endpoints.test_imap import authority, options, secure, server, user  # noqa: F401 - fixtures
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +25,12 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pfiflow.endpoints.imap._RECONNECT", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0))
 
 
-def done(server: Dovecot, name: str, number: int) -> bool:
-    return server.flags(name) == [["$PfiflowDone"]] * number
+def done(place: ImapServer, name: str, number: int) -> bool:
+    return place.flags(name) == [["$PfiflowDone"]] * number
 
 
 @pytest.mark.parametrize("lose", [True, False])
-def test_cut_in_every_state(dovecot: Dovecot, user: str, options: ImapInOptions, *, lose: bool) -> None:  # noqa: F811
+def test_cut_in_every_state(server: ImapServer, user: str, options: ImapInOptions, *, lose: bool) -> None:  # noqa: F811
     """At each of the first pieces that the client sends: from the greeting, over the login, into IDLE."""
 
     async def run() -> None:
@@ -42,14 +40,14 @@ def test_cut_in_every_state(dovecot: Dovecot, user: str, options: ImapInOptions,
             while True:
                 states += 1
                 name = f"{states}-{user}"
-                dovecot.deliver(name, mail("first", 50_000), mail("second"))
+                server.deliver(name, mail("first", 50_000), mail("second"))
                 proxy.cut_at = states
                 reader = attrs.evolve(
                     options, port=proxy.port, username=name, fetch_size=Size(20_000), retry_delay=Duration(0.05)
                 )
                 route = Route()
                 async with reading(reader, route):
-                    await until(lambda n=name: done(dovecot, n, 2), f"marked both, cut at {states}")  # type: ignore[misc]
+                    await until(lambda n=name: done(server, n, 2), f"marked both, cut at {states}")  # type: ignore[misc]
                 assert set(route.subjects) == {"first", "second"}
                 assert len(route.taken) == 2  # what was taken is known over a reconnection: only its mark is made again
                 if proxy.cut_at is not None:
@@ -59,8 +57,8 @@ def test_cut_in_every_state(dovecot: Dovecot, user: str, options: ImapInOptions,
     asyncio.run(run())
 
 
-def test_a_server_that_vanishes_is_noticed(dovecot: Dovecot, user: str, options: ImapInOptions) -> None:  # noqa: F811
-    dovecot.deliver(user, mail("first"))
+def test_a_server_that_vanishes_is_noticed(server: ImapServer, user: str, options: ImapInOptions) -> None:  # noqa: F811
+    server.deliver(user, mail("first"))
 
     async def run() -> None:
         async with CuttingProxy(options.port) as proxy:
@@ -74,20 +72,20 @@ def test_a_server_that_vanishes_is_noticed(dovecot: Dovecot, user: str, options:
             )
             route = Route()
             async with reading(reader, route):
-                await until(lambda: done(dovecot, user, 1), "marked")
+                await until(lambda: done(server, user, 1), "marked")
                 proxy.cut_at = 1  # from now on nothing comes through, in IDLE or at its end
                 connections = proxy.connections
                 await until(lambda: proxy.connections > connections, "connected again")
                 proxy.cut_at = None
-                dovecot.deliver(user, mail("second"))
+                server.deliver(user, mail("second"))
                 await route.takes(2)
 
     asyncio.run(run())
 
 
-def test_dovecot_restarted_in_a_mail(dovecot: Dovecot, user: str, options: ImapInOptions) -> None:  # noqa: F811
+def test_a_server_restarted_in_a_mail(server: ImapServer, user: str, options: ImapInOptions) -> None:  # noqa: F811
     large = mail("large", 20_000_000)
-    dovecot.deliver(user, large, mail("second"))
+    server.deliver(user, large, mail("second"))
 
     async def run() -> None:
         async with CuttingProxy(options.port) as proxy:
@@ -95,11 +93,11 @@ def test_dovecot_restarted_in_a_mail(dovecot: Dovecot, user: str, options: ImapI
             route = Route()
             async with reading(reader, route):
                 await until(lambda: proxy.received > 3_000_000, "fetched a part")
-                await asyncio.to_thread(dovecot.stop)
+                await asyncio.to_thread(server.stop)
                 assert not route.taken
                 await asyncio.sleep(0.3)
-                await asyncio.to_thread(dovecot.start)
-                await until(lambda: done(dovecot, user, 2), "marked both")
+                await asyncio.to_thread(server.start)
+                await until(lambda: done(server, user, 2), "marked both")
             assert sorted(route.subjects) == ["large", "second"]
             assert large in [exchange.body for exchange in route.taken]
 
@@ -126,11 +124,11 @@ def unused_port() -> int:
 
 
 def test_a_mark_that_is_lost_is_made_on_the_next_connection_without_fetching(
-    dovecot: Dovecot,  # noqa: F811
+    server: ImapServer,  # noqa: F811
     user: str,  # noqa: F811
     options: ImapInOptions,  # noqa: F811
 ) -> None:
-    dovecot.deliver(user, mail("first"))
+    server.deliver(user, mail("first"))
 
     async def run() -> None:
         async with CuttingProxy(options.port) as proxy:
@@ -140,13 +138,13 @@ def test_a_mark_that_is_lost_is_made_on_the_next_connection_without_fetching(
 
             route = Route(answer)
             async with reading(attrs.evolve(options, port=proxy.port), route):
-                await until(lambda: done(dovecot, user, 1), "marked")
+                await until(lambda: done(server, user, 1), "marked")
             assert len(route.taken) == 1
 
     asyncio.run(run())
 
 
-def test_a_cancelled_reader_ends_at_once_in_every_state(dovecot: Dovecot, user: str, options: ImapInOptions) -> None:  # noqa: F811
+def test_a_cancelled_reader_ends_at_once_in_every_state(server: ImapServer, user: str, options: ImapInOptions) -> None:  # noqa: F811
     """`reading` holds the source to that, while nothing comes through in any state."""
 
     async def run() -> None:
@@ -154,7 +152,7 @@ def test_a_cancelled_reader_ends_at_once_in_every_state(dovecot: Dovecot, user: 
             proxy.stall = True
             for state in range(1, 14):
                 name = f"{state}-{user}"
-                dovecot.deliver(name, mail("first"))
+                server.deliver(name, mail("first"))
                 proxy.cut_at = state
                 reader = attrs.evolve(options, port=proxy.port, username=name)
                 connections = proxy.connections
@@ -172,12 +170,12 @@ def test_a_cancelled_reader_ends_at_once_in_every_state(dovecot: Dovecot, user: 
 
 
 def test_the_poison_that_cuts_the_connection_lets_others_pass(
-    dovecot: Dovecot,  # noqa: F811
+    server: ImapServer,  # noqa: F811
     user: str,  # noqa: F811
     options: ImapInOptions,  # noqa: F811
 ) -> None:
     """A mail whose fetch always breaks the session (a server's defect) is not the end of the mailbox."""
-    dovecot.deliver(user, mail("poison", 400_000), mail("second"), mail("third"))
+    server.deliver(user, mail("poison", 400_000), mail("second"), mail("third"))
     numbers = count(1)
 
     def answer(exchange: Exchange[bytes]) -> Receipt | None:
