@@ -14,6 +14,7 @@ any other sequence stays as written.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FORBIDDEN = (b"\0", b"\x0b", b"\x1c")  # no text, and no MLLP frame can carry VT and FS on
 _LINE_FEED, _RETURN = 0x0A, 0x0D
 _HEADERS = frozenset({"MSH", "BHS", "FHS"})
+_SMALL = 16 * 2**10  # bytes: up to there a segment is decoded and cut at its first reading, at once
 _NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
 _PATH = re.compile(
     r"([A-Z][A-Z0-9]{2})(?:\[(\d{1,9})\])?-(\d{1,9})(?:\[(\d{1,9})\])?(?:\.(\d{1,9})(?:\.(\d{1,9}))?)?", re.ASCII
@@ -75,6 +77,7 @@ class Segment:
     _end: int
     _charset: Charset
     _starts: tuple[int, ...] = field(default=(), init=False)
+    _texts: tuple[str, ...] | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         return f"<Segment {self.location} of {self._end - self._start} bytes>"
@@ -100,11 +103,22 @@ class Segment:
         return self._data[start:end]
 
     def repetition_count(self, n: int) -> int:
-        """How many repetitions field `n` has, without cutting it; 0 when it is absent or empty."""
-        start, end = self._bounds(n)
-        if start == end or self._is_encoding_field(n):
-            return int(start < end)
-        return self._data.count(self.separators.repetition, start, end) + 1
+        """How many repetitions field `n` has, without cutting it; 0 when it is absent or empty.
+
+        Raises `MessageError` over `MAX_REPETITIONS`.
+        """
+        texts = self._cut() if self._texts is None else self._texts
+        if texts and n > 2:
+            value = texts[n] if n < len(texts) else ""
+            count = value.count(self.separators.marks.repetition) + 1 if value else 0
+        else:
+            start, end = self._bounds(n)
+            if start == end or self._is_encoding_field(n):
+                return int(start < end)
+            count = self._data.count(self.separators.repetition, start, end) + 1
+        if count > MAX_REPETITIONS:
+            raise self._too_many(n)
+        return count
 
     def span(self, n: int) -> tuple[int, int]:
         """Where field `n` stands in `Message.raw`, as (start, end): to read a large field in place, without a copy.
@@ -122,10 +136,11 @@ class Segment:
             return (value,)
         found = value.split(self.separators.repetition, MAX_REPETITIONS)
         if len(found) > MAX_REPETITIONS:
-            raise MessageError(
-                Problem("198", f"more than {MAX_REPETITIONS} repetitions", location=f"{self.location}-{n}")
-            )
+            raise self._too_many(n)
         return tuple(found)
+
+    def _too_many(self, n: int) -> MessageError:
+        return MessageError(Problem("198", f"more than {MAX_REPETITIONS} repetitions", location=f"{self.location}-{n}"))
 
     def component(self, n: int, component: int, repetition: int = 1) -> bytes:
         """Component as written, NOT unescaped, b"" when absent: one slice, whatever the size of the field."""
@@ -143,6 +158,42 @@ class Segment:
         Raises:
             CharsetError: its bytes do not belong to the character set of MSH-18, or MSH-18 is unknown.
         """
+        texts = self._texts
+        if texts is None:
+            texts = self._cut()
+        if not texts or (n <= 2 and self._is_encoding_field(n)):
+            return self._text_in_place(n, component, subcomponent, repetition)
+        if n < 1 or component < 1 or subcomponent < 1 or repetition < 1:
+            raise ValueError("HL7 fields, repetitions, components and subcomponents count from 1")
+        value = texts[n] if n < len(texts) else ""
+        if not value:
+            return ""
+        marks = self.separators.marks
+        if repetition > 1 or marks.repetition in value:
+            value = _part(value, marks.repetition, repetition)
+        if component > 1 or marks.component in value:
+            value = _part(value, marks.component, component)
+        if subcomponent > 1 or marks.subcomponent in value:
+            value = _part(value, marks.subcomponent, subcomponent)
+        if marks.escape in value:
+            written = unescape_bytes(value.encode(self._charset.codec), self.separators)
+            return self._charset.decode(written, f"{self.location}-{n}.{component}")
+        return value
+
+    def _cut(self) -> tuple[str, ...]:
+        """The fields of a small segment as text, from the name on; () where they have to be read in place."""
+        texts: tuple[str, ...] = ()
+        if self._end - self._start <= _SMALL and self._charset.codec:
+            with suppress(UnicodeDecodeError):  # the values that are of the character set can still be read
+                texts = tuple(self.raw.decode(self._charset.codec).split(self.separators.marks.field))
+            if texts and self.name in _HEADERS:
+                texts = (*texts[:1], self.separators.marks.field, *texts[1:])
+            if len(texts) > MAX_FIELDS + 1:
+                self._field_starts()  # raises
+        object.__setattr__(self, "_texts", texts)  # assigned at once: threads may share us
+        return texts
+
+    def _text_in_place(self, n: int, component: int, subcomponent: int, repetition: int) -> str:
         value = self.component(n, component, repetition)
         if self._is_encoding_field(n):
             return value.decode("latin-1")
@@ -287,7 +338,6 @@ def parse(data: bytes, *, max_segments: int = 10_000, default_encoding: str = DE
     begin = 3 if data.startswith(_BYTE_ORDER_MARK) else 0
     separators = _separators(data, begin)
     _refuse_ambiguity(data, separators)
-    name_end = separators.field
     windows = _windows(data, begin)
     charset = _charset(data[begin : windows[0][1]], separators, default_encoding)
     segments: list[Segment] = []
@@ -295,13 +345,11 @@ def parse(data: bytes, *, max_segments: int = 10_000, default_encoding: str = DE
     if len(windows) > max_segments:
         raise MessageError(Problem("198", f"the message has {len(windows)} segments; at most {max_segments} are read"))
     for position, (start, end) in enumerate(windows, 1):
-        if not _NAME.fullmatch(data, start, min(start + 3, end)) or (
-            end > start + 3 and not data.startswith(name_end, start + 3)
-        ):
+        name = _segment_name(data[start : min(start + 4, end)], separators.field)
+        if not name:
             raise MessageError(
                 Problem("100", f"line {position} does not begin with a segment name and a separator", location="MSH")
             )
-        name = data[start : start + 3].decode("ascii")
         same = by_name.setdefault(name, [])
         each = Segment(name, position, len(same) + 1, separators, data, start, end, charset)
         same.append(each)
@@ -315,12 +363,24 @@ def parse(data: bytes, *, max_segments: int = 10_000, default_encoding: str = DE
 def _separators(data: bytes, begin: int) -> Separators:
     if not data.startswith(b"MSH", begin):
         raise MessageError(Problem("100", "not an ER7 message: it does not begin with MSH", location="MSH"))
-    separator = data[begin + 3 : begin + 4]
-    encoding = re.split(rb"[\r\n" + re.escape(separator) + rb"]", data[begin + 4 : begin + 11], maxsplit=1)[0]
+    return _separators_in(data[begin + 3 : begin + 11])
+
+
+@lru_cache(maxsize=64)
+def _separators_in(head: bytes) -> Separators:
+    """From what follows the name MSH."""
+    separator = head[:1]
+    encoding = re.split(rb"[\r\n" + re.escape(separator) + rb"]", head[1:], maxsplit=1)[0]
     try:
         return Separators.of(separator, encoding)
     except ValueError as error:
         raise MessageError(Problem("102", str(error), location="MSH-2")) from None
+
+
+@lru_cache(maxsize=1024)
+def _segment_name(head: bytes, separator: bytes) -> str:
+    """The name that a segment's first four bytes give; "" when they are no name, or no separator follows it."""
+    return head[:3].decode("ascii") if _NAME.fullmatch(head[:3]) and head[3:] in {b"", separator} else ""
 
 
 def _refuse_ambiguity(data: bytes, separators: Separators) -> None:
@@ -363,6 +423,12 @@ def _charset(header: bytes, separators: Separators, default: str) -> Charset:
     if len(fields) < 18:
         return charset_named(b"", default)
     return charset_named(unescape_bytes(fields[17].split(separators.repetition, 1)[0], separators), default)
+
+
+def _part(value: str, separator: str, index: int) -> str:
+    """The `index`-th part (from 1) of a value, "" when there is none."""
+    parts = value.split(separator, index)
+    return parts[index - 1] if index <= len(parts) else ""
 
 
 @lru_cache(maxsize=1024)

@@ -6,12 +6,24 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
+import attrs
 from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DEFAULT_SEPARATORS", "Separators", "escape", "unescape_bytes"]
+__all__ = ["DEFAULT_SEPARATORS", "Marks", "Separators", "escape", "unescape_bytes"]
+
+
+@frozen
+class Marks:
+    """Separators as text, to cut what was decoded."""
+
+    field: str
+    component: str
+    repetition: str
+    escape: str
+    subcomponent: str
 
 
 @frozen
@@ -24,6 +36,12 @@ class Separators:
     escape: bytes = b"\\"
     subcomponent: bytes = b"&"
     truncation: bytes = b""
+    marks: Marks = attrs.field(init=False, repr=False, eq=False)
+
+    @marks.default
+    def _marks(self) -> Marks:
+        parts = (self.field, self.component, self.repetition, self.escape, self.subcomponent)
+        return Marks(*(part.decode("ascii") for part in parts))
 
     @classmethod
     def of(cls, field: bytes, encoding: bytes) -> Self:

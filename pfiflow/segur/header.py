@@ -115,7 +115,7 @@ def _hierarchic(reading: Reading, msh: Segment, n: int, what: str) -> str:
 
 
 def _profiles(reading: Reading, msh: Segment) -> list[tuple[str, str]]:
-    count = len(msh.repetitions(21))
+    count = msh.repetition_count(21)
     pairs = [(reading.text(msh, 21, 1, 1, r), reading.text(msh, 21, 2, 1, r)) for r in range(1, count + 1)]
     return [pair for pair in pairs if any(pair)]
 

@@ -130,7 +130,7 @@ def _flag(reading: Reading, code: str, group: ObservationGroup | None) -> bool:
         return False
     where = f"{group.obx.location}-5"
     value = reading.text(group.obx, 5)
-    if len([each for each in group.obx.repetitions(5) if each.strip(b"^& ")]) > 1:
+    if group.obx.repetition_count(5) > 1 and len([e for e in group.obx.repetitions(5) if e.strip(b"^& ")]) > 1:
         reading.error("198", f"{code} has one value, Y or N", where)
     elif not value:
         reading.missing(group.obx, 5, f"{code} Y or N")

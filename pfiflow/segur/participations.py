@@ -131,7 +131,7 @@ def _address(reading: Reading, prt: Segment) -> str:
     """PRT-15.4 of the one repetition that holds a mail address; "" when there is none, or none that is usable."""
     where = f"{prt.location}-15"
     found: dict[str, str] = {}
-    for r in range(1, len(prt.repetitions(15)) + 1):
+    for r in range(1, prt.repetition_count(15) + 1):
         address = reading.text(prt, 15, 4, 1, r)
         if not address:
             continue

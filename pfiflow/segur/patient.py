@@ -28,7 +28,7 @@ def read_patient(reading: Reading, pid: Segment, message_time: str) -> PatientId
     gender = reading.text(pid, 8)
     if gender and gender not in _SEXES:
         reading.error("103", "the sex is a code of HL7 table 0001", "PID-8")
-    reliabilities = (reading.text(pid, 32, repetition=r) for r in range(1, len(pid.repetitions(32)) + 1))
+    reliabilities = (reading.text(pid, 32, repetition=r) for r in range(1, pid.repetition_count(32) + 1))
     return PatientIdentity(
         ids=_identifiers(reading, pid, message_time),
         birth_family=family,
@@ -57,7 +57,7 @@ def read_visit(reading: Reading, pv1: Segment | None) -> tuple[str, str]:
 
 def _identifiers(reading: Reading, pid: Segment, message_time: str) -> tuple[PatientIdentifier, ...]:
     found: list[PatientIdentifier] = []
-    for r in range(1, len(pid.repetitions(3)) + 1):
+    for r in range(1, pid.repetition_count(3) + 1):
         where = "PID-3" if r == 1 else f"PID-3[{r}]"
         number = reading.text(pid, 3, 1, 1, r)
         identifier = PatientIdentifier(
@@ -106,7 +106,7 @@ def _birth_name(reading: Reading, pid: Segment) -> tuple[str, str, str]:
     """Family name, first given name, list of given names of PID-5 type L, or of the repetition without a type."""
     names = [
         (reading.text(pid, 5, 7, 1, r), tuple(reading.text(pid, 5, part, 1, r) for part in (1, 2, 3)))
-        for r in range(1, len(pid.repetitions(5)) + 1)
+        for r in range(1, pid.repetition_count(5) + 1)
     ]
     names = [(kind, name) for kind, name in names if name[0]]
     if not names:
@@ -134,7 +134,7 @@ def _birth_place(reading: Reading, pid: Segment) -> str:
     """XAD.9 of the PID-11 repetition with type (XAD.7) BDL: lieu de naissance."""
     places = {
         reading.text(pid, 11, 9, 1, r).upper()
-        for r in range(1, len(pid.repetitions(11)) + 1)
+        for r in range(1, pid.repetition_count(11) + 1)
         if reading.text(pid, 11, 7, 1, r) == "BDL"
     } - {""}
     if len(places) > 1:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import time
 import tracemalloc
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfiflow.errors import ProtocolError
+from pfiflow.errors import Problem, ProtocolError
 from pfiflow.hl7.er7 import (
     MAX_FIELDS,
     MAX_REPETITIONS,
@@ -24,6 +25,7 @@ from pfiflow.hl7.er7 import (
     parse,
     segment,
 )
+from tests.cost import assert_linear
 from tests.hl7.examples import DOCUMENT, MDM, ORU, official
 
 MEGABYTE = 1 << 20
@@ -363,18 +365,27 @@ class TestCost:
         assert peak < 21 * MEGABYTE
 
     def test_linear(self) -> None:
-        def best(megabytes: int) -> float:
+        def prepared(megabytes: int) -> Callable[[], object]:
             data = self.big(megabytes)
-            times = []
-            for _ in range(3):
-                start = time.perf_counter()
+
+            def work() -> None:
                 message = parse(data)
                 assert len(message.all("OBX")[0].component(5, 5)) == megabytes * MEGABYTE
                 assert message.get("OBX-11") == "F"
-                times.append(time.perf_counter() - start)
-            return min(times)
 
-        assert best(50) < max(best(5), 0.002) * 10 * 5
+            return work
+
+        assert_linear(prepared, 5, 50, slack=5)
+
+    @pytest.mark.parametrize("last", [b"a", "é".encode(), b"\xff", b"\\T\\"])
+    def test_many_values_are_linear(self, last: bytes) -> None:
+        """Also where a segment cannot be decoded as a whole, or holds escape sequences."""
+
+        def prepared(size: int) -> Callable[[], object]:
+            message = parse(b"MSH|^~\\&|A\r" + (b"NTE|1||" + b"a^" * 50 + last + b"\r") * size)
+            return lambda: [each.text(3, 50) for each in message.all("NTE")]
+
+        assert_linear(prepared, 900, 9_000)
 
     def test_many_segments_are_linear(self) -> None:
         start = time.perf_counter()
@@ -395,7 +406,34 @@ def touch_everything(message: Message) -> None:
                 each.text(n, 2, 2, r)
 
 
+def outcome(of: Segment, n: int, component: int, subcomponent: int, repetition: int) -> str | Problem:
+    try:
+        return of.text(n, component, subcomponent, repetition)
+    except CharsetError as error:
+        return error.problem
+
+
 class TestFuzz:
+    @given(
+        st.lists(st.sampled_from([b"|", b"^", b"~", b"&", b"\\", b"\\T\\", b"\\XE9\\", b"a", "é".encode(), b"\xe9"])),
+        st.sampled_from([b"UNICODE UTF-8", b"8859/15", b"ASCII", b"", b"KLINGON"]),
+        st.sampled_from([b"NTE", b"MSH"]),
+    )
+    def test_a_segment_reads_the_same_whatever_its_size(self, parts: list[bytes], charset: bytes, name: bytes) -> None:
+        """A small one is decoded and cut as a whole, a large one is read in place."""
+        value = b"".join(parts)
+        head = b"MSH|^~\\&" + b"|" * 16 + charset
+        small, large = (
+            parse(head + b"|" + value + tail if name == b"MSH" else head + b"\rNTE|" + value + tail).segments[-1]
+            for tail in (b"|", b"|" + b"A" * 20_000)
+        )
+        for n in range(1, small.field_count + 2):
+            if n == small.field_count:
+                continue  # the field that makes the difference
+            assert small.repetition_count(n) == large.repetition_count(n)
+            for place in ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (3, 2, 2)):
+                assert outcome(small, n, *place) == outcome(large, n, *place)
+
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
         for candidate in (data, b"MSH|^~\\&|" + data):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -20,6 +21,7 @@ from pfiflow.hl7.mllp import (
     encode,
     frame_parts,
 )
+from tests.cost import assert_linear
 
 MEGABYTE = 1 << 20
 
@@ -170,45 +172,36 @@ class TestEncode:
 
 class TestSpeed:
     def test_linear_in_the_size_of_the_message(self) -> None:
-        def best(megabytes: int) -> float:
+        def prepared(megabytes: int) -> Callable[[], object]:
             stream = encode(b"A" * (megabytes * MEGABYTE))
             chunks = [stream[i : i + 65536] for i in range(0, len(stream), 65536)]
-            times = []
-            for _ in range(3):
+
+            def work() -> None:
                 decoder = Decoder(64 * MEGABYTE)
-                start = time.perf_counter()
                 (frame,) = [event for chunk in chunks for event in decoder.feed(chunk)]
-                times.append(time.perf_counter() - start)
                 assert isinstance(frame, Frame)
                 assert len(frame.payload) == megabytes * MEGABYTE
-            return min(times)
 
-        best(1)
-        one, ten, fifty = best(1), best(10), best(50)
-        assert ten < max(one, 0.001) * 10 * 5
-        assert fifty < max(ten, 0.01) * 5 * 5
+            return work
+
+        assert_linear(prepared, 1, 10, slack=5)
+        assert_linear(prepared, 5, 50, slack=5)
 
     def test_small_chunks_are_linear(self) -> None:
-        def taken(size: int) -> float:
+        def prepared(size: int) -> Callable[[], object]:
             decoder = Decoder(MEGABYTE)
             decoder.feed(b"\x0b")
-            start = time.perf_counter()
-            for _ in range(size):
-                decoder.feed(b"a")
-            return time.perf_counter() - start
+            return lambda: [decoder.feed(b"a") for _ in range(size)]
 
-        taken(1000)
-        assert taken(200_000) < max(taken(20_000), 0.005) * 10 * 5
+        assert_linear(prepared, 20_000, 200_000)
 
     @pytest.mark.parametrize("pattern", [b"\x0b", b"\x1c", b"\x0ba", b"\x1ca", b"x", b"\x0b\x1c\r", b"\r"])
     def test_no_pattern_is_quadratic(self, pattern: bytes) -> None:
-        def taken(size: int) -> float:
+        def prepared(size: int) -> Callable[[], object]:
             stream = pattern * (size // len(pattern))
-            start = time.process_time()
-            decoded(stream, max_frame=4 * MEGABYTE, close=True)
-            return time.process_time() - start
+            return lambda: decoded(stream, max_frame=4 * MEGABYTE, close=True)
 
-        assert taken(MEGABYTE) < max(taken(MEGABYTE // 16), 0.02) * 16 * 3
+        assert_linear(prepared, MEGABYTE // 16, MEGABYTE)
 
     def test_small_frames(self) -> None:
         frame = encode(b"MSH|^~\\&|A|B|C|D|20260101||ACK|1|P|2.6\rMSA|AA|1\r" * 4)
