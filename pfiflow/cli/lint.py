@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import click
 
 from pfiflow.flow.component import Registry
-from pfiflow.routefile.lint import as_json, as_text
+from pfiflow.routefile.lint import Finding
 from pfiflow.routefile.lint import lint as find
+from pfiflow.routefile.output import as_github, as_json, as_text
 from pfiflow.routefile.schema import schema_text
 
 __all__ = ["lint", "schema"]
 
+_FORMATS: Mapping[str, Callable[[Iterable[Finding]], str]] = {"text": as_text, "json": as_json, "github": as_github}
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "output", type=click.Choice([*_FORMATS]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
 def lint(files: tuple[Path, ...], output: str, *, strict: bool) -> None:
     """Check route FILES without running them. Exit status 1 when something is wrong."""
     findings = find(files, Registry.installed())
-    click.echo(as_json(findings) + "\n" if output == "json" else as_text(findings), nl=False)
+    click.echo(_FORMATS[output](findings), nl=False)
     failing = {"error", "warning"} if strict else {"error"}
     if any(finding.severity in failing for finding in findings):
         sys.exit(1)

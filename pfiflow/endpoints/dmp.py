@@ -24,7 +24,7 @@ from pfiflow.endpoints.dmp_client import DmpClient, Timeouts
 from pfiflow.endpoints.seal_file import SealFile, SealOptions
 from pfiflow.endpoints.tls import TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred, Rejected
-from pfiflow.flow.component import Component, Records
+from pfiflow.flow.component import Component, Field, Records
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration, Range, option
 from pfiflow.store.api import StoreError
@@ -289,7 +289,11 @@ COMPONENTS = (
         options=DmpSubmitOptions,
         doc="Submits, replaces or deletes a document in the patient's DMP, over HTTPS with mutual TLS.",
         accepts=Feeding,
-        sets=(OUTCOME,),
+        sets={
+            OUTCOME: Field("What the DMP made of it.", values=("accepted", "refused")),
+            CODE: Field("Only when it is refused: the DMP's code.", always=False),
+        },
         uses_records=True,
+        check=_check,
     ),
 )

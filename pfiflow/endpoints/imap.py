@@ -32,7 +32,7 @@ from pfiflow.endpoints.imap_options import ImapInOptions, check_options
 from pfiflow.endpoints.imap_threaded import ThreadedSession
 from pfiflow.endpoints.tls import TlsContext
 from pfiflow.errors import ConfigError, Deferred, ProtocolError, Rejected
-from pfiflow.flow.component import Component, Receive
+from pfiflow.flow.component import Component, Field, Receive
 from pfiflow.flow.exchange import Exchange
 
 __all__ = ["COMPONENTS", "ImapSource"]
@@ -360,6 +360,12 @@ def _build(options: Any) -> ImapSource:
     return ImapSource(options)
 
 
+def _folder(options: Any) -> str:
+    """Two readers of one folder would each take every mail, and mark it for the other."""
+    folder = "INBOX" if options.folder.upper() == "INBOX" else options.folder
+    return f"folder {folder} of mailbox {options.username} on {options.host.lower()}"
+
+
 COMPONENTS = (
     Component(
         name="imap-in",
@@ -368,6 +374,13 @@ COMPONENTS = (
         options=ImapInOptions,
         doc="Reads one mailbox by IMAP, waiting with IDLE or polling, and marks a mail as done once it is stored.",
         gives=bytes,
-        sets=("mailbox", "imap-uid", "imap-uidvalidity", "imap-size"),
+        sets={
+            "mailbox": Field("The mailbox: the option `username`."),
+            "imap-uid": Field("UID of the mail in its folder."),
+            "imap-uidvalidity": Field("UIDVALIDITY of the folder."),
+            "imap-size": Field("Size of the mail, in bytes."),
+        },
+        claims=_folder,
+        check=check_options,
     ),
 )

@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 
 from pfiflow.endpoints.tls import TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred, Problem, ProtocolError, Rejected
-from pfiflow.flow.component import Component, Receipt, Receive
+from pfiflow.flow.component import Component, Field, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Size, option
 from pfiflow.hl7 import ack, er7, mllp
@@ -371,7 +371,12 @@ COMPONENTS = (
         options=MllpInOptions,
         doc="Listens for HL7 v2 messages over MLLP (TCP or TLS) and acknowledges what is stored.",
         gives=bytes,
-        sets=("hl7-control-id", "hl7-type", "hl7-sender", "hl7-receiver"),
+        sets={
+            "hl7-control-id": Field("MSH-10."),
+            "hl7-type": Field("MSH-9, as `MDM^T02`."),
+            "hl7-sender": Field("MSH-3 and MSH-4, as `application|facility`."),
+            "hl7-receiver": Field("MSH-5 and MSH-6, as `application|facility`."),
+        },
         binds=lambda options: str(options.listen) if options.listen.port else None,
     ),
 )

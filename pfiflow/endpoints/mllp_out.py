@@ -25,7 +25,7 @@ from attrs import define, field, frozen
 from pfiflow.endpoints.mllp_client import MllpClient, OutcomeUnknown
 from pfiflow.endpoints.tls import TlsContext, TlsOptions
 from pfiflow.errors import Deferred, Problem, Rejected
-from pfiflow.flow.component import Component
+from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Range, option
 from pfiflow.hl7 import ack
@@ -161,6 +161,7 @@ COMPONENTS = (
         options=MllpOutOptions,
         doc="Sends HL7 v2 messages over MLLP (TCP or TLS) and awaits each acknowledgement.",
         accepts=bytes,
-        sets=(_ACCEPTED,),
+        reads={_ACCEPTED: Field("From an earlier attempt: never sent again.", always=False)},
+        sets={_ACCEPTED: Field("Digests of what was acknowledged, and by whom.")},
     ),
 )

@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import define, field
 
-from pfiflow.endpoints.smtp_client import MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions
+from pfiflow.endpoints.smtp_client import MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions, check_options
 from pfiflow.errors import Deferred, Problem, Rejected
-from pfiflow.flow.component import Component
+from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.mssante.address import mask_address
 from pfiflow.mssante.values import OutgoingMail
@@ -132,6 +132,15 @@ COMPONENTS = (
         options=SmtpOptions,
         doc="Sends mails by SMTP, with STARTTLS or TLS, client certificate and AUTH PLAIN; one outcome a recipient.",
         accepts=OutgoingMail,
-        sets=(_DONE, _REFUSED),
+        check=check_options,
+        sets={
+            _DONE: Field("Recipients settled, accepted or refused."),
+            _REFUSED: Field("Of those, the ones refused for good, as `address:code …`; empty when there are none."),
+            _DEFERRED: Field("Recipients whom a failed attempt left, as `address:code …`.", always=False),
+        },
+        reads={
+            _DONE: Field("From an earlier attempt: never written to again.", always=False),
+            _REFUSED: Field("From an earlier attempt.", always=False),
+        },
     ),
 )

@@ -26,7 +26,7 @@ from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
 from pfiflow.mssante.address import is_mailbox, mask_address
 from pfiflow.mssante.values import OutgoingMail
 
-__all__ = ["Delivery", "MailDeferred", "MailRejected", "Recipient", "SmtpClient", "SmtpOptions"]
+__all__ = ["Delivery", "MailDeferred", "MailRejected", "Recipient", "SmtpClient", "SmtpOptions", "check_options"]
 
 _PROBE_AFTER = 1.0  # seconds of silence after which a kept connection is asked whether it lives
 
@@ -86,7 +86,7 @@ class SmtpClient:
         Raises:
             ConfigError: the settings contradict each other, or would send in clear.
         """
-        _check(options)
+        check_options(options)
         self._options = options
         self._tls = TlsContext(options.tls) if options.tls is not None and options.security != "none" else None
         self._slots = asyncio.Semaphore(options.pool_size)
@@ -217,7 +217,8 @@ def _problems(refused: Iterable[Recipient]) -> Iterable[Problem]:
         )
 
 
-def _check(options: SmtpOptions) -> None:
+def check_options(options: SmtpOptions) -> None:
+    """Raises ConfigError when the options contradict each other, or would send in clear."""
     if options.security == "none":
         if not (options.allow_plaintext or _is_loopback(options.host)):
             raise ConfigError(

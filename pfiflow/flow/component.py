@@ -21,6 +21,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "BodyType",
     "Component",
+    "Field",
     "NoOptions",
     "Processor",
     "Receipt",
@@ -95,6 +96,23 @@ class NoOptions:
 
 
 @frozen
+class Field:
+    """What is known of a header, or of a field of a body's view: for lint, documentation and nothing else.
+
+    Attributes:
+        doc: one sentence.
+        type: str, bool, int, float or list; a header is always text.
+        values: all that it can be; empty: anything.
+        always: it is there whenever the step has succeeded; of a header that is read: it must be there.
+    """
+
+    doc: str
+    type: type = str
+    values: tuple[str, ...] = ()
+    always: bool = True
+
+
+@frozen
 class Component:
     """One name usable in a route file.
 
@@ -107,11 +125,16 @@ class Component:
         doc: what it is for, one or two sentences.
         accepts: body type of the exchange that comes in (object: any). Ignored for a source.
         gives: body type of the exchange that goes out (object: the same as came in). Ignored for a sink whose
-            exchange is unchanged.
+            exchange is unchanged. A sequence to be split says of what: `tuple[Order, ...]`.
         threaded: a processor whose work is long (milliseconds) and releases the GIL: the engine runs it in a thread.
-        sets: header names that it sets, for lint and documentation.
+        sets: headers that it sets.
+        reads: headers that it reads.
+        sets_more: it may set headers that `sets` does not name.
         uses_records: it looks up lasting facts: `build` then takes a `Records` after the options.
-        binds: for a source: the (host, port) it will listen on, from its options, for lint.
+        binds: for a source: the `host:port` it will listen on, from its options, for lint.
+        claims: what nothing else may use while this does, from its options, in words for humans (a mailbox's folder, a
+            file): for lint.
+        check: raises ConfigError for options that do not go together: lint tells it before a start does.
     """
 
     name: str
@@ -122,9 +145,13 @@ class Component:
     accepts: type = object
     gives: type = object
     threaded: bool = False
-    sets: tuple[str, ...] = ()
+    sets: Mapping[str, Field] = field(factory=dict)
+    reads: Mapping[str, Field] = field(factory=dict)
+    sets_more: bool = False
     uses_records: bool = False
     binds: Callable[[Any], str | None] = field(default=lambda _options: None)
+    claims: Callable[[Any], str | None] = field(default=lambda _options: None)
+    check: Callable[[Any], None] = field(default=lambda _options: None)
 
 
 @frozen
@@ -132,8 +159,8 @@ class BodyType(Generic[T]):
     """A type of body that may cross a channel or be looked into by an expression.
 
     `encode`/`decode` make it durable: decode(encode(x)) is x for every purpose. `view` gives small values (str, bool,
-    int, lists and maps of them) to expressions, under `body`; never documents. `keep` says that a decoded value may
-    be reused for a message whose bytes are the same.
+    int, lists and maps of them) to expressions, under `body`; never documents. `fields` says what the view holds, by
+    dotted path (`customer.name`), for lint and documentation; empty: not said.
     """
 
     name: str
@@ -141,6 +168,7 @@ class BodyType(Generic[T]):
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
     view: Callable[[T], Mapping[str, object]] = field(default=lambda _body: {})
+    fields: Mapping[str, Field] = field(factory=dict)
 
 
 def _identity(data: bytes) -> bytes:

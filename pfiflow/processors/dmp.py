@@ -18,7 +18,7 @@ from pfiflow.dmp.gates import GateOptions
 from pfiflow.dmp.values import Feeding
 from pfiflow.dmp.vihf import UNSPECIFIED, Software
 from pfiflow.errors import ConfigError, Rejected
-from pfiflow.flow.component import Component
+from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Secret, option
 from pfiflow.segur import feeding
@@ -177,7 +177,10 @@ COMPONENTS = (
         doc="Makes the DMP order of a transmission: metadata, VIHF values; refuses what must not leave.",
         accepts=Transmission,
         gives=Feeding,
-        sets=("dmp-action",),
+        sets={
+            "dmp-action": Field("What the order asks of the DMP.", values=("create", "replace", "delete")),
+            "dmp-outcome": Field("Only when the order is refused: `refused`.", values=("refused",), always=False),
+        },
         threaded=True,
     ),
 )

@@ -12,7 +12,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from pfiflow.dmp.codes import LABELS
-from pfiflow.flow.component import Component
+from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.segur.receipts import Failure, control_id, dmp_receipt, original_of
 from pfiflow.segur.values import Transmission
@@ -62,6 +62,11 @@ COMPONENTS = (
         build=_builder,
         doc="Writes the ZAM^Z01 of an order for the DMP, when the message asks for receipts.",
         accepts=Transmission,
-        gives=tuple,
+        gives=tuple[bytes, ...],
+        reads={
+            "error-code": Field("Among `on-rejected` steps: the order was refused or given up.", always=False),
+            "error-message": Field("Why.", always=False),
+            "dmp-code": Field("The DMP's own code, when it has answered.", always=False),
+        },
     ),
 )

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import anyio.to_thread
 from attrs import define, frozen
 
 from pfiflow.errors import Problem, Rejected
-from pfiflow.flow.component import BodyType, Component, NoOptions, Records
+from pfiflow.flow.component import BodyType, Component, Field, NoOptions, Records
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import option
 from pfiflow.mssante.address import mask_address
+from pfiflow.mssante.classification import Kind
 from pfiflow.mssante.reading import ReceivedMail
 from pfiflow.processors.opened import encode, mail_of, opened
 from pfiflow.segur import delivery
@@ -196,8 +197,17 @@ def _view(mail: ReceivedMail) -> Mapping[str, object]:
     }
 
 
+_KIND = Field("What the mail is, by its top-level type.", values=get_args(Kind))
+_FIELDS: Mapping[str, Field] = {
+    "kind": _KIND,
+    "message_id": Field("Message-ID; empty when it has none."),
+    "forwarded": Field("How the documents were forwarded by a person; empty when they were not."),
+    "automatic": Field("Auto-Submitted says that no person sent it.", bool),
+    "size": Field("Of the mail, in bytes.", int),
+}
+
 COMPONENTS = (
-    BodyType("received-mail", ReceivedMail, encode, mail_of, _view),
+    BodyType("received-mail", ReceivedMail, encode, mail_of, _view, _FIELDS),
     Component(
         name="read-mail",
         kind="processor",
@@ -206,7 +216,11 @@ COMPONENTS = (
         doc="Reads a mail of a mailbox and says what kind it is (header mail-kind); never refuses one.",
         accepts=bytes,
         gives=ReceivedMail,
-        sets=("mail-kind", "mail-id", "mail-key"),
+        sets={
+            "mail-kind": _KIND,
+            "mail-id": Field("Message-ID; empty when it has none."),
+            "mail-key": Field("What tells this mail from others: Message-ID and a digest of what it carries."),
+        },
         threaded=True,
     ),
     Component(
@@ -216,8 +230,8 @@ COMPONENTS = (
         options=NoOptions,
         doc="Opens the archive of a mail, checks it, and gives the mail once for each of its documents, to be split.",
         accepts=ReceivedMail,
-        gives=tuple,
-        sets=("patient",),
+        gives=tuple[ReceivedMail, ...],
+        sets={"patient": Field("A digest of the patient's identifier: the same for all documents of a patient.")},
         threaded=True,
     ),
     Component(
@@ -228,7 +242,17 @@ COMPONENTS = (
         doc="Writes the MDM of one document of a mail (header split-index); remembers what was delivered.",
         accepts=ReceivedMail,
         gives=bytes,
-        sets=("delivered", "mdm-control-id", "document-id", "document-action", "document-type"),
+        reads={
+            "mailbox": Field("The mailbox that the mail came to."),
+            "split-index": Field("Which document of the mail is meant; without it, the first.", always=False),
+        },
+        sets={
+            "delivered": Field("`before`: the same was delivered already, in another mail.", values=("before", "")),
+            "mdm-control-id": Field("MSH-10 of the MDM, the same for the same mailbox, document, version and action."),
+            "document-id": Field("uniqueId of the CDA document."),
+            "document-action": Field("What the sender asks for.", values=("create", "replace", "delete")),
+            "document-type": Field("Its type: the LOINC code of `ClinicalDocument/code`."),
+        },
         uses_records=True,
     ),
 )

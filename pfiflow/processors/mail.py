@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from attrs import frozen
 
 from pfiflow import xdm
-from pfiflow.flow.component import Component
+from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Size, option
 from pfiflow.mssante.values import OutgoingMail
@@ -118,6 +118,8 @@ def _mailer(options: MssMailOptions) -> Callable[[Exchange[Any]], Exchange[Outgo
     return partial(_mail, mailbox=mailbox)
 
 
+_AUDIENCE = Field("Whom this mail is for.", values=("professionals", "patient"))
+
 COMPONENTS = (
     Component(
         name="xdm-pack",
@@ -127,6 +129,7 @@ COMPONENTS = (
         doc="Makes the IHE_XDM archive of a transmission, and the PDF/A that says the same.",
         accepts=Transmission,
         gives=sending.Package,
+        reads={"audience": _AUDIENCE},
         threaded=True,
     ),
     Component(
@@ -137,6 +140,12 @@ COMPONENTS = (
         doc="Writes the MSSanté mail of a package to the audience named by the header `audience`.",
         accepts=sending.Package,
         gives=OutgoingMail,
-        sets=("message-id", "wants-receipts", "hl7-header", "recipient-ids"),
+        reads={"audience": _AUDIENCE},
+        sets={
+            "message-id": Field("Message-ID of the mail, the same on every attempt."),
+            "wants-receipts": Field("`delivery`, `reading`, both, or nothing: what the message asked for."),
+            "hl7-header": Field("MSH of the message, for receipts that come back later."),
+            "recipient-ids": Field("Who the recipients are, as `address=identifier`, for receipts too."),
+        },
     ),
 )

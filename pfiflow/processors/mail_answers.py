@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from attrs import define, frozen
 
-from pfiflow.flow.component import Component, Records
+from pfiflow.flow.component import Component, Field, Records
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Size, option
 from pfiflow.mssante.address import mask_address
-from pfiflow.mssante.answering import choose
+from pfiflow.mssante.answering import AnswerKind, choose
 from pfiflow.mssante.answers import Answerer, Fault
 from pfiflow.mssante.error_mail import write_error_mail
 from pfiflow.mssante.notification import write_mdn
@@ -170,6 +170,8 @@ def _answering(options: Any) -> Callable[[Exchange[Any]], Exchange[OutgoingMail]
     return partial(_answer, options=options)
 
 
+_ANSWERS = get_args(AnswerKind)
+
 COMPONENTS = (
     Component(
         name="delivery-outcome",
@@ -179,7 +181,18 @@ COMPONENTS = (
         doc="Says who is to be told what of a mail, once its last document is settled (answer-sender, answer-others).",
         accepts=ReceivedMail,
         gives=ReceivedMail,
-        sets=("answer-sender", "answer-others", "faults"),
+        reads={
+            "mailbox": Field("The mailbox that the mail came to: it never answers itself.", always=False),
+            "split-index": Field("Which document of the mail is settled; without it, the whole mail.", always=False),
+            "split-size": Field("How many documents the mail has.", always=False),
+            "error-code": Field("Among `on-rejected` steps: the document was refused or given up.", always=False),
+            "error-detail-code": Field("The finer code of the refusal.", always=False),
+        },
+        sets={
+            "answer-sender": Field("The answer that the sender gets; empty: none, or not yet.", values=_ANSWERS),
+            "answer-others": Field("The same for the mailboxes that `mail-answer` names.", values=("error-copy", "")),
+            "faults": Field("What was refused, as `number:code`; only once the mail is settled.", always=False),
+        },
         uses_records=True,
     ),
     Component(
@@ -190,6 +203,12 @@ COMPONENTS = (
         doc="Writes the answer that the header `answer` names: mdn, error-mail (to the sender) or error-copy.",
         accepts=ReceivedMail,
         gives=OutgoingMail,
+        reads={
+            "answer": Field("Which answer to write.", values=("mdn", "error-mail", "error-copy")),
+            "mailbox": Field("The mailbox that answers."),
+            "faults": Field("What was refused, from `delivery-outcome`.", always=False),
+            "split-size": Field("How many documents the mail has.", always=False),
+        },
         threaded=True,
     ),
 )

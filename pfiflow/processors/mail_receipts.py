@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from attrs import define
 
 from pfiflow.errors import Deferred, Problem, Rejected
-from pfiflow.flow.component import Component, NoOptions, Records
+from pfiflow.flow.component import Component, Field, NoOptions, Records
 from pfiflow.flow.exchange import Exchange
 from pfiflow.mssante.address import mask_address
 from pfiflow.mssante.reading import ReceivedMail
@@ -65,7 +65,7 @@ class _Receipts:
             if each.receipt and not repeated:
                 receipts.append(each.receipt)
                 made = made.with_memory(_TOLD, each.control_id, kind=each.kind, about=record.key)
-        headers = {name: record.facts.get(name, "") for name in ("hl7-sender", "hl7-control-id")} if receipts else {}
+        headers = {name: record.facts.get(name, "") for name in ("hl7-sender", "hl7-control-id")}
         return made.with_body(tuple(receipts)).with_headers(headers)
 
     async def _sent(self, report: Report, domain: str) -> Record | None:
@@ -91,8 +91,12 @@ COMPONENTS = (
         options=NoOptions,
         doc="Writes the receipts (ZAM) that a DSN, an MDN or an error mail about a mail of ours gives cause for.",
         accepts=ReceivedMail,
-        gives=tuple,
-        sets=("hl7-sender", "hl7-control-id"),
+        gives=tuple[bytes, ...],
+        reads={"mailbox": Field("The mailbox that the report came to: its domain is that of our mails.", always=False)},
+        sets={
+            "hl7-sender": Field("Application and facility that had sent the document; empty for an answer of ours."),
+            "hl7-control-id": Field("MSH-10 of the message that had brought the document."),
+        },
         uses_records=True,
     ),
 )

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pfiflow.flow.component import Component, NoOptions
+from pfiflow.flow.component import Component, Field, NoOptions
 from pfiflow.flow.exchange import Exchange
 from pfiflow.segur.addresses import is_patient_mailbox
 from pfiflow.segur.participations import names_patient
@@ -119,6 +119,15 @@ COMPONENTS = (
         options=NoOptions,
         doc="Writes a ZAM^Z02 for each recipient who did not get the mail, when the message asks for receipts.",
         accepts=Transmission,
-        gives=tuple,
+        gives=tuple[bytes, ...],
+        reads={
+            "audience": Field("Whom the mail was for; without it, everybody.", always=False),
+            "smtp-refused": Field("Recipients whom the server refused, from `smtp-out`.", always=False),
+            "smtp-done": Field("Recipients settled by earlier attempts, from `smtp-out`.", always=False),
+            "smtp-deferred": Field("Recipients whom the last attempt left, from `smtp-out`.", always=False),
+            "error-code": Field("Among `on-rejected` steps: the mail was refused or given up.", always=False),
+            "error-detail-code": Field("The finer code of the refusal.", always=False),
+            "error-message": Field("Why.", always=False),
+        },
     ),
 )

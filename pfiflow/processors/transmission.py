@@ -13,7 +13,7 @@ from pfiflow.cda import document as cda
 from pfiflow.cda import rules as header_rules
 from pfiflow.cda.schema import SchemaChecker
 from pfiflow.errors import Problem, ProtocolError, Rejected
-from pfiflow.flow.component import BodyType, Component
+from pfiflow.flow.component import BodyType, Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import option
 from pfiflow.hl7 import conformance, er7
@@ -134,6 +134,29 @@ def _view(transmission: Transmission) -> Mapping[str, object]:
     }
 
 
+_FIELDS: Mapping[str, Field] = {
+    "action": Field("What is asked for.", values=("create", "replace", "delete")),
+    "structure": Field("Structure of the message: `MDM_T02`, `ORU_R01`…"),
+    "control_id": Field("MSH-10."),
+    "sender.application": Field("MSH-3."),
+    "sender.facility": Field("MSH-4."),
+    "type.code": Field("Type of the document: its LOINC code, such as `11490-0`."),
+    "type.label": Field("The same in words."),
+    "patient.key": Field("Identifier of the patient and who gave it: what orders a patient's documents."),
+    "patient.class": Field("PV1-2: `I` inpatient, `O` outpatient, `E` emergency…"),
+    "destinations.dmp": Field("DESTDMP: it is for the DMP.", bool),
+    "destinations.professionals": Field("DESTMSSANTEPS: it is for professionals.", bool),
+    "destinations.patient": Field("DESTMSSANTEPAT: it is for the patient.", bool),
+    "visibility.hidden_from_professionals": Field("MASQUE_PS.", bool),
+    "visibility.hidden_from_patient": Field("INVISIBLE_PATIENT.", bool),
+    "visibility.hidden_from_representatives": Field("INVISIBLE_REP_LEGAUX.", bool),
+    "wants_delivery_receipts": Field("ACK_RECEPTION.", bool),
+    "wants_reading_receipts": Field("ACK_LECTURE_MSS.", bool),
+    "size": Field("Of the document, in bytes.", int),
+}
+"""What `_view` shows."""
+
+
 def _raw(transmission: Transmission) -> bytes:
     return transmission.raw
 
@@ -147,7 +170,7 @@ def _checker(options: CheckOptions) -> Callable[[Exchange[Any]], Exchange[Transm
 
 
 COMPONENTS = (
-    BodyType("transmission", Transmission, _raw, read, _view),
+    BodyType("transmission", Transmission, _raw, read, _view, _FIELDS),
     Component(
         name="read-transmission",
         kind="processor",
@@ -156,7 +179,7 @@ COMPONENTS = (
         doc="Reads an MDM T02/T10/T04 or ORU R01 of the volet Transmission 2.1; refuses with every rule broken.",
         accepts=bytes,
         gives=Transmission,
-        sets=("action",),
+        sets={"action": _FIELDS["action"]},
     ),
     Component(
         name="check-transmission",
@@ -166,6 +189,9 @@ COMPONENTS = (
         doc="Checks what a transmission asks for, its CDA, and that both speak of the same patient and document.",
         accepts=Transmission,
         gives=Transmission,
-        sets=("document-id", "document-type"),
+        sets={
+            "document-id": Field("uniqueId of the CDA document."),
+            "document-type": Field("Its type: the LOINC code of `ClinicalDocument/code`."),
+        },
     ),
 )

@@ -61,7 +61,8 @@ class Binder:
     report: Report
     mode: Mode
     environment: Mapping[str, str]
-    unresolved: list[ConfigError] = field(factory=list)
+    doubts: list[ConfigError] = field(factory=list)  # for lint: what may be right elsewhere
+    expressions: dict[int, tuple[Expression, ScalarNode]] = field(factory=dict)  # those written out, by their `id()`
     guesses: int = 0  # scalars converted with a stand-in so far
     fillings: int = 0  # scalars converted with a value that must not be shown, so far
 
@@ -260,7 +261,7 @@ class Binder:
         self, node: ScalarNode, filled: _Filled, kind: Any, name: str, attribute: attrs.Attribute[Any] | None
     ) -> Any:
         try:
-            return LEAVES[kind].parse(filled.text)
+            value = LEAVES[kind].parse(filled.text)
         except ConfigError as error:  # an expression, which knows the place inside of it
             if filled.literal:
                 index = _index(filled.text, error.line, error.column)
@@ -272,6 +273,10 @@ class Binder:
         except ValueError as error:
             hidden = "" if filled.literal else "; a placeholder's value is not shown"
             self.report.add(node.place, f"{name}: {error}{hidden}.", code="type", hint=_example(attribute))
+        else:
+            if isinstance(value, Expression) and filled.literal:
+                self.expressions[id(value)] = (value, node)
+            return value
         return FAILED
 
     def _secret(self, node: ScalarNode, name: str, attribute: attrs.Attribute[Any] | None) -> Any:
@@ -287,15 +292,18 @@ class Binder:
             )
             self.report.add(node.place, text, code="secret", hint=_example(attribute))
             return FAILED
-        filled = self._fill(node)
+        filled = self._fill(node, "missing-secret")
         if isinstance(filled, _Failed):
             return FAILED
         if not filled.text:
             self.report.add(node.place, f"{name}: {reference} is empty.", code="secret")
             return FAILED
+        if self.mode == "lint" and p.is_open(reference, node.source.directory):
+            self._doubt(node.place, f"{name}: every user of this machine can read {reference}.", "open-secret")
         return Secret(filled.text)
 
-    def _fill(self, node: ScalarNode) -> _Filled | _Failed:
+    def _fill(self, node: ScalarNode, code: str = "unresolved") -> _Filled | _Failed:
+        """The text with its placeholders filled in; `code` names one that has no value."""
         if "${" not in node.text:
             return _Filled(node.text, literal=True)
         try:
@@ -314,7 +322,7 @@ class Binder:
                 values.append(self._value(piece, node))
             except p.UnresolvedError as error:
                 missing = True
-                self._unresolved(node.place_of(piece.index), str(error))
+                self._unresolved(node.place_of(piece.index), str(error), code)
         if not missing:
             return _Filled("".join(values), literal=False)
         self.guesses += 1
@@ -327,12 +335,14 @@ class Binder:
             raise p.UnresolvedError(f"{reference} is not looked up")
         return reference.default
 
-    def _unresolved(self, place: Place, message: str) -> None:
+    def _unresolved(self, place: Place, message: str, code: str) -> None:
         if self.mode == "strict":
-            self.report.add(place, f"{message}.", code="unresolved")
+            self.report.add(place, f"{message}.", code=code)
         elif self.mode == "lint":
-            error = ConfigError(f"{message}.", file=place.file, line=place.line, column=place.column, code="unresolved")
-            self.unresolved.append(error)
+            self._doubt(place, f"{message}.", code)
+
+    def _doubt(self, place: Place, message: str, code: str) -> None:
+        self.doubts.append(ConfigError(message, file=place.file, line=place.line, column=place.column, code=code))
 
     # -- messages --------------------------------------------------------------------------------------------------
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-import attrs
 from attrs import frozen
 
 from pfiflow.errors import ConfigError, Severity
 from pfiflow.flow.component import Registry
+from pfiflow.flow.expression import Expression
 from pfiflow.flow.route import FlowDefinition, Place
-from pfiflow.routefile.body_types import check_body_types
-from pfiflow.routefile.checks import check_channels, check_headers, check_ports, check_routes
+from pfiflow.routefile.checks import check_channels, check_exclusive, check_options, check_redelivery
+from pfiflow.routefile.codes import CODES
+from pfiflow.routefile.dataflow import check_flow
 from pfiflow.routefile.load import Loaded, read
+from pfiflow.routefile.route_checks import check_routes
+from pfiflow.routefile.silence import Silencer, silencers
 
-__all__ = ["Finding", "as_json", "as_text", "lint"]
+__all__ = ["Finding", "lint"]
 
-_ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "information": 2}
+_ELSEWHERE: Final = frozenset({"no-reader", "no-writer", "unused", "unresolved", "missing-secret", "open-secret"})
+"""What depends on the environment, or on the files looked at together: a comment that ignores it may be of use then."""
+
+_ORDER: Final[Mapping[Severity, int]] = {"error": 0, "warning": 1, "information": 2}
 
 
 @frozen
@@ -47,33 +53,40 @@ def lint(
 ) -> tuple[Finding, ...]:
     """What is wrong or doubtful in these files (and what they include), by place.
 
-    Unresolved placeholders are warnings (code `unresolved`): elsewhere, they may have a value. What needs the whole
-    flow (types, channels, ports, headers) is looked at once the files load.
+    Unresolved placeholders are warnings (codes `unresolved`, `missing-secret`): elsewhere, they may have a value. What
+    needs the whole flow (types, channels, ports, headers) is looked at once the files load. Findings that a comment
+    silences are left out (`routefile.silence`).
     """
     loaded = read(paths, registry, "lint", os.environ if environment is None else environment)
-    findings = [_finding(error, "error") for error in loaded.errors]
-    findings += [_finding(error, "warning") for error in loaded.unresolved]
+    findings = {_finding(error, "error") for error in loaded.errors}
+    findings |= {_finding(error, "warning") for error in loaded.doubts}
     if loaded.definition is not None:
-        findings += _of_flow(loaded, loaded.definition, registry, str(paths[0]) if paths else "")
-    return tuple(sorted(set(findings), key=lambda f: (f.file, f.line, f.column, _ORDER[f.severity], f.code, f.message)))
+        findings |= _of_flow(loaded, loaded.definition, registry, str(paths[0]) if paths else "")
+    kept = _silenced(findings, loaded)
+    return tuple(sorted(kept, key=lambda f: (f.file, f.line, f.column, _ORDER[f.severity], f.code, f.message)))
 
 
 def _finding(error: ConfigError, severity: Severity) -> Finding:
     return Finding(error.file, error.line, error.column, error.code, severity, error.message, error.hint)
 
 
-def _of_flow(loaded: Loaded, definition: FlowDefinition, registry: Registry, first_file: str) -> list[Finding]:
-    findings: list[Finding] = []
+def _of_flow(loaded: Loaded, definition: FlowDefinition, registry: Registry, first_file: str) -> set[Finding]:
+    findings: set[Finding] = set()
 
     def found(place: Place | None, code: str, severity: Severity, message: str, hint: str = "") -> None:
         where = place or Place(first_file, 1, 1)
-        findings.append(Finding(where.file, where.line, where.column, code, severity, message, hint))
+        findings.add(Finding(where.file, where.line, where.column, code, severity, message, hint))
 
-    check_routes(definition, found)
+    def place_in(expression: Expression, offset: int) -> Place | None:
+        written = loaded.expressions.get(id(expression))
+        return None if written is None else written[1].place_of(offset)
+
+    check_routes(definition, registry, found)
     check_channels(definition, loaded.channel_places, found)
-    check_ports(definition, registry, loaded.guessed, found)
-    check_headers(definition, registry, loaded.channel_places, found)
-    check_body_types(definition, registry, lambda place, code, message: found(place, code, "error", message))
+    check_redelivery(definition, loaded.channel_places, found)
+    check_exclusive(definition, registry, loaded.guessed, found)
+    check_options(definition, registry, loaded.guessed, found)
+    check_flow(definition, registry, loaded.channel_places, place_in, found)
     for name, endpoint in loaded.endpoints.items():
         if name not in loaded.used_endpoints:
             found(endpoint.place, "unused", "warning", f"endpoint {name!r} is declared, and no route uses it.")
@@ -82,11 +95,31 @@ def _of_flow(loaded: Loaded, definition: FlowDefinition, registry: Registry, fir
     return findings
 
 
-def as_text(findings: Iterable[Finding]) -> str:
-    """One finding a line: `file:line:column: severity: message hint [code]`."""
-    return "".join(f"{finding}\n" for finding in findings)
+def _silenced(findings: Iterable[Finding], loaded: Loaded) -> Iterator[Finding]:
+    """The findings that no comment silences, and what is wrong with the comments themselves."""
+    comments = [silencer for root in loaded.roots for silencer in silencers(root)]
+    for finding in findings:
+        covering = [each for each in comments if each.covers(finding.file, finding.line, finding.code)]
+        if finding.severity == "error" or not covering:
+            yield finding
+        for each in covering:
+            each.used = each.used or finding.severity != "error"
+    for comment in comments:
+        message = _fault(comment, complete=loaded.definition is not None)
+        if message:
+            place = (comment.file, comment.line, comment.column)
+            yield Finding(*place, "silencer", "warning", f"{message}.", "Write # lint: ignore[code] and the reason.")
 
 
-def as_json(findings: Iterable[Finding]) -> str:
-    """A JSON list of objects with the fields of `Finding`."""
-    return json.dumps([attrs.asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
+def _fault(comment: Silencer, *, complete: bool) -> str:
+    if not comment.code:
+        return "this names no code to ignore"
+    if comment.code not in CODES:
+        return f"{comment.code!r} is no code of a finding"
+    if not comment.reason:
+        return f"this does not say why {comment.code} is ignored"
+    if CODES[comment.code].severity == "error":
+        return f"{comment.code} is an error, which cannot be ignored"
+    if comment.used or not complete or comment.code in _ELSEWHERE:
+        return ""
+    return f"there is no finding {comment.code} to ignore here"

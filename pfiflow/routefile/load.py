@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from pfiflow.errors import ConfigError, ConfigErrors
 from pfiflow.flow.component import Registry
+from pfiflow.flow.expression import Expression
 from pfiflow.flow.route import ChannelSpec, EngineOptions, FlowDefinition, Place, Route, StoreOptions
 from pfiflow.routefile.binder import FAILED, Mode, is_null
 from pfiflow.routefile.flow_binder import FlowBinder
@@ -26,16 +27,19 @@ MAX_FILES = 64
 @frozen
 class Loaded:
     """What reading gave. `definition` is None when there are errors. `guessed` holds the places of sources and sinks
-    whose options hold a stand-in for an unresolved placeholder.
+    whose options hold a stand-in for an unresolved placeholder; `doubts` are what only lint tells; `expressions`, by
+    their `id()`, say where their text stands; `roots` are the files.
     """
 
     errors: tuple[ConfigError, ...]
-    unresolved: tuple[ConfigError, ...]
+    doubts: tuple[ConfigError, ...]
     definition: FlowDefinition | None
     channel_places: Mapping[str, Place]
     endpoints: Mapping[str, NamedEndpoint]
     used_endpoints: frozenset[str]
     guessed: frozenset[Place]
+    expressions: Mapping[int, tuple[Expression, ScalarNode]]
+    roots: tuple[MapNode, ...]
 
 
 def load(
@@ -75,12 +79,14 @@ def read(paths: Sequence[Path], registry: Registry, mode: Mode, environment: Map
     definition, channel_places = _Merger(binder, files.roots).flow()
     return Loaded(
         errors=tuple(sorted(report.errors, key=_position)),
-        unresolved=tuple(sorted(binder.unresolved, key=_position)),
+        doubts=tuple(sorted(binder.doubts, key=_position)),
         definition=None if report.errors else definition,
         channel_places=channel_places,
         endpoints=binder.endpoints,
         used_endpoints=frozenset(binder.used),
         guessed=frozenset(binder.guessed),
+        expressions=binder.expressions,
+        roots=tuple(files.roots),
     )
 
 

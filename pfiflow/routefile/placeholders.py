@@ -11,13 +11,14 @@ They stand anywhere inside a scalar, never inside each other. No value ever ente
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["MAX_FILE_BYTES", "PlaceholderError", "Reference", "UnresolvedError", "parse", "resolve"]
+__all__ = ["MAX_FILE_BYTES", "PlaceholderError", "Reference", "UnresolvedError", "is_open", "parse", "resolve"]
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -82,6 +83,14 @@ def resolve(reference: Reference, *, environment: Mapping[str, str], directory: 
     if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
         raise UnresolvedError(f"environment variable {reference.name} is not UTF-8 text")
     return value
+
+
+def is_open(reference: Reference, directory: Path) -> bool:
+    """Whether every user of this machine may read the file that the placeholder names."""
+    try:
+        return reference.kind == "file" and bool((directory / reference.name).stat().st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False
 
 
 def _content(reference: Reference, directory: Path) -> str:

@@ -12,7 +12,7 @@ from attrs import define, evolve, frozen
 
 from pfiflow.endpoints.imap_options import ImapInOptions
 from pfiflow.errors import Deferred, Rejected
-from pfiflow.flow.component import Component, Receive, Registry
+from pfiflow.flow.component import Component, Field, Receive, Registry
 from pfiflow.flow.engine import Engine
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration
@@ -86,7 +86,7 @@ class ScriptedMailbox:
         return fates[receipt.duplicate]
 
     def component(self) -> Component:
-        sets = ("mailbox", "imap-uid", "imap-uidvalidity", "imap-size")
+        sets = {name: Field(name) for name in ("mailbox", "imap-uid", "imap-uidvalidity", "imap-size")}
         return Component("imap-in", "source", lambda _: self, "scripted", options=ImapInOptions, gives=bytes, sets=sets)
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from pfiflow.flow.component import BodyType, Component, Registry
+from pfiflow.errors import ConfigError
+from pfiflow.flow.component import BodyType, Component, Field, Registry
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Address, Duration, Range, Secret, Size, option
 
@@ -100,12 +101,42 @@ class ShopOptions:
     tokens: tuple[Secret, ...] = option(default=(), doc="More keys.")
 
 
+@frozen
+class LetterboxOptions:
+    """A source that only one route may have."""
+
+    street: str = option(doc="Where it hangs.", example="Rue du Four")
+    number: int = option(default=1, doc="The house.", example=1)
+
+
+@frozen
+class LedgerOptions:
+    """A sink that only one writer may have."""
+
+    book: str = option(doc="The book.", example="sales")
+    ink: str = option(default="blue", doc="Its colour.", example="blue")
+
+
+def _check_letterbox(options: LetterboxOptions) -> None:
+    if options.number == 13:
+        raise ConfigError("no letterbox hangs at number 13")
+
+
 def _nothing(_options: object) -> Any:
     raise AssertionError("routefile builds nothing")
 
 
-def _body(name: str, cls: type[Any]) -> BodyType[Any]:
-    return BodyType(name, cls, lambda body: repr(body).encode(), lambda data: cls(len(data)))
+_ORDER = {
+    "loaves": Field("How many.", int),
+    "kind": Field("Of what.", values=("bread", "cake")),
+    "urgent": Field("Whether it is for today.", bool),
+    "customer.name": Field("Who has ordered."),
+    "wishes": Field("What else.", list),
+}
+
+
+def _body(name: str, cls: type[Any], fields: Mapping[str, Field] | None = None) -> BodyType[Any]:
+    return BodyType(name, cls, lambda body: repr(body).encode(), lambda data: cls(len(data)), fields=fields or {})
 
 
 def _binds(options: CounterOptions) -> str:
@@ -123,16 +154,62 @@ def bakery(*more: Component) -> Registry:
             CounterOptions,
             gives=bytes,
             binds=_binds,
-            sets=("customer",),
+            sets={"customer": Field("Who comes.")},
         ),
         Component("alarm", "source", _nothing, "Rings every night.", gives=bytes),
         Component("shop", "sink", _nothing, "Sells bread.", ShopOptions, accepts=Bread),
         Component("bin", "sink", _nothing, "Takes anything."),
         Component("read-order", "processor", _nothing, "Reads an order.", accepts=bytes, gives=Order),
-        Component("knead", "processor", _nothing, "Makes dough.", accepts=Order, gives=Dough, sets=("flour-lot",)),
+        Component(
+            "knead",
+            "processor",
+            _nothing,
+            "Makes dough.",
+            accepts=Order,
+            gives=Dough,
+            sets={"flour-lot": Field("Which flour.")},
+        ),
         Component("bake", "processor", _nothing, "Bakes.", OvenOptions, accepts=Dough, gives=Bread),
+        Component("cut", "processor", _nothing, "Cuts bread.", accepts=Bread, gives=tuple[Bread, ...]),
+        Component(
+            "weigh",
+            "processor",
+            _nothing,
+            "Weighs.",
+            sets={"weight": Field("In grams."), "odd": Field("Only when it is odd.", always=False)},
+        ),
+        Component(
+            "label",
+            "processor",
+            _nothing,
+            "Writes a label.",
+            reads={
+                "shift": Field("Who has baked.", values=("day", "night")),
+                "note": Field("What to add.", always=False),
+            },
+        ),
+        Component("anything", "processor", _nothing, "Does what it likes.", sets_more=True),
+        Component(
+            "letterbox",
+            "source",
+            _nothing,
+            "Takes written orders.",
+            LetterboxOptions,
+            gives=bytes,
+            claims=lambda options: f"letterbox {options.street}",
+            check=_check_letterbox,
+        ),
+        Component(
+            "ledger",
+            "sink",
+            _nothing,
+            "Writes into a book.",
+            LedgerOptions,
+            claims=lambda options: f"book {options.book}",
+        ),
+        Component("post", "sink", _nothing, "Sends once.", sets={"posted": Field("What was sent.")}),
         Component("taste", "processor", _nothing, "Looks at anything."),
-        _body("order", Order),
+        _body("order", Order, _ORDER),
         _body("dough", Dough),
         _body("bread", Bread),
         *more,

@@ -66,8 +66,8 @@ def test_what_an_editor_shows() -> None:
     assert counter["properties"]["max-order"]["default"] == "1MiB"
     assert counter["properties"]["greeting"]["default"] == "'bonjour'"
     assert counter["properties"]["kind"]["anyOf"][0] == {"enum": ["walk-in", "drive-in"]}
-    assert {"channel", "endpoint", "counter", "alarm"} == set(definitions["source"]["properties"])
-    assert {"channel", "endpoint", "shop", "bin"} == set(definitions["target"]["properties"])
+    assert {"channel", "endpoint", "counter", "alarm", "letterbox"} == set(definitions["source"]["properties"])
+    assert {"channel", "endpoint", "shop", "bin", "ledger", "post"} == set(definitions["target"]["properties"])
     assert {"choice", "to", "bake"} <= set(definitions["step"]["properties"])
     assert definitions["options-redelivery"]["properties"]["max-age"]["default"] == "7d"
 
