@@ -56,7 +56,9 @@ class MllpInOptions:
         default=Duration(3600.0), doc="A connection silent for that long between messages is closed.", example="1h"
     )
     frame_timeout: Duration = option(
-        default=Duration(60.0), doc="A connection silent for that long within a message is closed.", example="60s"
+        default=Duration(60.0),
+        doc="A connection silent for that long within a message, or that does not take its acknowledgement, is closed.",
+        example="60s",
     )
     max_garbage: Size = option(
         default=Size(64 * 2**10), doc="Bytes outside frames after which a connection is closed.", example="64KiB"
@@ -182,7 +184,12 @@ class _Connection(asyncio.Protocol):
                 if self.closing:
                     continue  # the peer is gone: what it had sent is stored all the same, its copy will be a duplicate
                 self.transport.writelines(mllp.frame_parts(answer))
-                await self.writable.wait()
+                if not self.writable.is_set():
+                    async with asyncio.timeout(self.source.options.frame_timeout):
+                        await self.writable.wait()
+        except TimeoutError:
+            logger.warning("%s: closed, it does not read its acknowledgements", self.peer)
+            self.abort()
         except Exception as defect:  # noqa: BLE001 - one connection must not take the listener down
             logger.error("%s: connection closed after a defect: %s", self.peer, type(defect).__qualname__)  # noqa: TRY400
         finally:

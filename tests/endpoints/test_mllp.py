@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -17,6 +18,7 @@ from pfiflow.flow.component import Receipt
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Size
 from pfiflow.hl7 import ack, mllp
+from tests.flow.bakery import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -185,6 +187,27 @@ async def test_a_message_that_is_never_completed_is_dropped(monkeypatch: pytest.
         assert not source.connections
         assert source.buffered == 0
     assert desk.taken == []
+
+
+async def test_a_peer_that_never_reads_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    """It would keep its messages in memory, and its place among the connections, for ever."""
+    desk = Desk()
+    async with listening(desk, frame_timeout=Duration(0.2)) as (source, address):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, (address.host, address.port))
+        await eventually(lambda: bool(source.connections))
+        (connection,) = source.connections
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.transport.set_write_buffer_limits(high=4096)
+        with suppress(OSError), anyio.move_on_after(30):
+            for number in range(100_000):
+                await asyncio.get_running_loop().sock_sendall(client, mllp.encode(message(str(number))))
+        await eventually(lambda: not source.connections)
+        client.close()
+        assert "does not read its acknowledgements" in caplog.text
+        assert source.buffered == 0
 
 
 async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
