@@ -32,7 +32,8 @@ class Circuit:
         """Whether one more attempt may start now; an attempt admitted while open is the probe."""
         if not self.is_open:
             return True
-        if self.probing or (now < self.probe_at and not self.redelivery.is_beyond(now, self.probe_at)):
+        # A probe farther ahead than any wait was set before the clock was set back.
+        if self.probing or now < self.probe_at <= now + self.redelivery.longest:
             return False
         self.probing = True
         return True

@@ -82,9 +82,11 @@ class Delivery:
         return max(due, circuit.probe_at) if due is not None and circuit.is_open else due
 
     async def _work_one_lane(self, circuit: Circuit, now: float) -> bool:
+        channel = self.compiled.channel
+        assert channel is not None
         is_probe = circuit.is_open
         try:
-            claim = await self.settlement.store.claim(self.channel, now=now)
+            claim = await self.settlement.store.claim(self.channel, now=now, latest=now + channel.redelivery.longest)
             if claim is None:
                 return False
             with self.in_flight:

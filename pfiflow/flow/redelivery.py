@@ -59,10 +59,6 @@ class Redelivery:
         spread = (rng or _RANDOM).uniform(-self.jitter, self.jitter)
         return max(0.0, wait * (1 + spread))
 
-    def is_beyond(self, now: float, due: float) -> bool:
-        """Whether a time to try again lies farther ahead than any delay: it was set before the clock was set back."""
-        return due > now + self.longest
-
     @property
     def longest(self) -> float:
         """The longest wait, jitter included. Seconds."""

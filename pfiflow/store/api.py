@@ -18,6 +18,7 @@ Times are POSIX seconds given by the caller: the store reads no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Literal, Protocol
 
 from attrs import field, frozen
@@ -253,8 +254,10 @@ class Store(Protocol):
         if the caller is cancelled.
         """
 
-    async def claim(self, channel: str, *, now: float) -> Claim | None:
+    async def claim(self, channel: str, *, now: float, latest: float = inf) -> Claim | None:
         """Take the lane of this channel whose due head is oldest, or None (nothing due, all leased, or held).
+
+        A head due after `latest` is due: nobody waits so long, its time comes from a clock that ran ahead.
 
         Oldest by sequence number. Of the heads that had to wait for their due time, the one whose time came first
         stands for all in that comparison. A head that cannot be read is set aside as dead, journaled, and the next

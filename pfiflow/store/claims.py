@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Set as AbstractSet
 from hashlib import sha256
+from math import inf
 
 from attrs import frozen
 
@@ -29,6 +30,8 @@ _READY = """SELECT key, head FROM lanes WHERE channel = ? AND due = 0
     AND EXISTS (SELECT 1 FROM channels WHERE name = ?1 AND held = 0) ORDER BY head"""
 _DELAYED = """SELECT key, head FROM lanes WHERE channel = ? AND due > 0 AND due <= ?
     AND EXISTS (SELECT 1 FROM channels WHERE name = ?1 AND held = 0) ORDER BY due, head"""
+_BEYOND = """SELECT key, head FROM lanes WHERE channel = ? AND due > ?
+    AND EXISTS (SELECT 1 FROM channels WHERE name = ?1 AND held = 0) ORDER BY due, head"""
 _EARLIEST = """SELECT key, due FROM lanes WHERE channel = ? AND due > 0
     AND EXISTS (SELECT 1 FROM channels WHERE name = ?1 AND held = 0) ORDER BY due"""
 _MESSAGE = f"""SELECT m.channel, m.key, m.exchange_id, m.body_type, m.headers, m.progress, m.origin, m.received,
@@ -46,18 +49,20 @@ class Unreadable:
 
 
 def choose_lane(
-    connection: sqlite3.Connection, channel: str, now: float, leased: AbstractSet[str]
+    connection: sqlite3.Connection, channel: str, now: float, latest: float, leased: AbstractSet[str]
 ) -> tuple[str, int] | None:
     """(key, head) of the free lane whose due head is oldest, None when there is none or the channel is held.
 
-    Heads that never waited for a time come by sequence number; those that did come by that time; between the two,
-    the smaller sequence number goes first. Steps over leased lanes only: at most one for each worker.
+    Heads that never waited for a time come by sequence number; those that did come by that time, and those whose time
+    is after `latest` too; of the three, the smallest sequence number goes first. Steps over leased lanes only: at most
+    one for each worker.
     """
-    ready = _first_free(connection.execute(_READY, (channel,)), leased)
-    delayed = _first_free(connection.execute(_DELAYED, (channel, now)), leased)
-    if ready is None or delayed is None:
-        return ready or delayed
-    return min(ready, delayed, key=lambda lane: lane[1])
+    found = (
+        _first_free(connection.execute(_READY, (channel,)), leased),
+        _first_free(connection.execute(_DELAYED, (channel, now)), leased),
+        _first_free(connection.execute(_BEYOND, (channel, latest)), leased) if latest < inf else None,
+    )
+    return min(filter(None, found), key=lambda lane: lane[1], default=None)
 
 
 def _first_free(rows: sqlite3.Cursor, leased: AbstractSet[str]) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from math import inf
 
 import anyio
 from attrs import evolve
@@ -140,12 +141,12 @@ class MemoryStore:
 
     # -- claims --------------------------------------------------------------------------------------------------------
 
-    async def claim(self, channel: str, *, now: float) -> Claim | None:
+    async def claim(self, channel: str, *, now: float, latest: float = inf) -> Claim | None:
         """See `Store.claim`."""
         self._check()
         await anyio.lowlevel.checkpoint()
         while True:
-            head = oldest_due(self._free_lanes(channel), now)
+            head = oldest_due(self._free_lanes(channel), now, latest)
             if head is None:
                 self._signals.exhausted(channel, self._signals.generation(channel))
                 return None

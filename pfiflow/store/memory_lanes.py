@@ -78,10 +78,9 @@ class Lanes:
             lane.due = due if due > at else 0.0
 
 
-def oldest_due(lanes: Sequence[Lane], now: float) -> int | None:
+def oldest_due(lanes: Sequence[Lane], now: float, latest: float) -> int | None:
     """The head to claim: see `Store.claim`."""
-    ready = min((lane.waiting[0] for lane in lanes if lane.due == 0), default=None)
-    delayed = min(((lane.due, lane.waiting[0]) for lane in lanes if 0 < lane.due <= now), default=None)
-    if ready is None or delayed is None:
-        return delayed[1] if delayed is not None else ready
-    return min(ready, delayed[1])
+    ready = (lane.waiting[0] for lane in lanes if lane.due == 0)
+    delayed = sorted((lane.due, lane.waiting[0]) for lane in lanes if 0 < lane.due <= now)
+    beyond = sorted((lane.due, lane.waiting[0]) for lane in lanes if lane.due > latest)
+    return min((*ready, *(head for _, head in (*delayed[:1], *beyond[:1]))), default=None)

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -178,12 +179,12 @@ class SqliteStore:
 
     # -- claims --------------------------------------------------------------------------------------------------------
 
-    async def claim(self, channel: str, *, now: float) -> Claim | None:
+    async def claim(self, channel: str, *, now: float, latest: float = inf) -> Claim | None:
         """See `Store.claim`. A message that cannot be read is set aside as dead, and the next one taken."""
         running = self._engine()
         while True:
             generation = self._signals.generation(channel)
-            taken = await running.reader.ask(partial(self._take, channel, now), unclaimed=self._drop_taken)
+            taken = await running.reader.ask(partial(self._take, channel, now, latest), unclaimed=self._drop_taken)
             if taken is None:
                 self._signals.exhausted(channel, generation)
                 return None
@@ -197,11 +198,11 @@ class SqliteStore:
             self._give_back(lease)
 
     def _take(
-        self, channel: str, now: float, connection: sqlite3.Connection
+        self, channel: str, now: float, latest: float, connection: sqlite3.Connection
     ) -> tuple[Lease, Message | claims.Unreadable] | None:
         """In the claims' thread, the only one that takes leases."""
         leased = self._leases.keys(channel)  # before the snapshot: see Leases.keys
-        lane = claims.choose_lane(connection, channel, now, leased)
+        lane = claims.choose_lane(connection, channel, now, latest, leased)
         if lane is None:
             return None
         key, head = lane

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -28,12 +29,12 @@ class FailingStore(MemoryStore):
     commits = 0
     failed = 0
 
-    async def claim(self, channel: str, *, now: float) -> Claim | None:
+    async def claim(self, channel: str, *, now: float, latest: float = inf) -> Claim | None:
         if self.claims:
             self.claims -= 1
             self.failed += 1
             raise BROKEN
-        return await super().claim(channel, now=now)
+        return await super().claim(channel, now=now, latest=latest)
 
     async def commit(self, unit: UnitOfWork) -> tuple[int, ...]:
         if self.commits:

@@ -56,6 +56,23 @@ async def test_not_before_due(store: AnyStore) -> None:
     assert await drain(store, now=50.0) == [late, behind]
 
 
+async def test_a_time_that_nobody_waits_for_is_no_time_to_wait_for(store: AnyStore) -> None:
+    """A clock that ran ahead by a year put them there; it has been set back since."""
+    first, second = [*await put(store, "a", due=3e7), *await put(store, "b", due=2e7)]
+    (soon,) = await put(store, "c", due=50.0)
+    assert await store.claim("c", now=20.0) is None
+    assert await store.claim("c", now=20.0, latest=3e7) is None
+    claim = await store.claim("c", now=20.0, latest=1000.0)
+    assert claim is not None
+    assert claim.message.sequence == second, "the first due stands for all"
+    await finish(store, claim)
+    (ready,) = await put(store, "d")
+    found = []
+    while claim := await store.claim("c", now=60.0, latest=1000.0):
+        found.append(claim.message.sequence)
+    assert found == [first, soon, ready]
+
+
 async def test_of_waiting_heads_the_first_due_stands_for_all(store: AnyStore) -> None:
     late = await put(store, "a", due=60.0)
     early = await put(store, "b", due=50.0)
