@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -141,7 +143,7 @@ def replay(path: Path, sequences: tuple[int, ...]) -> None:
 
     async def act(store: Store) -> None:
         for sequence in sequences:
-            await store.replay(sequence, now=time.time())
+            await store.replay(sequence, now=time.time(), by=_user())
 
     _on_store(path, act)
 
@@ -154,7 +156,7 @@ def discard(path: Path, sequences: tuple[int, ...]) -> None:
 
     async def act(store: Store) -> None:
         for sequence in sequences:
-            await store.discard(sequence, now=time.time())
+            await store.discard(sequence, now=time.time(), by=_user())
 
     _on_store(path, act)
 
@@ -177,9 +179,17 @@ def release(path: Path, channel: str) -> None:
 
 def _set_hold(path: Path, channel: str, *, hold: bool) -> None:
     async def act(store: Store) -> None:
-        await store.set_hold(channel, hold=hold)
+        await store.set_hold(channel, hold=hold, now=time.time(), by=_user())
 
     _on_store(path, act)
+
+
+def _user() -> str:
+    """Who acts, for the journal: the account at the system."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such account, as in some containers
+        return f"uid {os.getuid()}"
 
 
 def _missing(sequence: int) -> None:

@@ -38,7 +38,7 @@ FIELDS: Final = (
 
 _HEADERS: Final = {"document": ("document-id",), "mail": ("message-id", "mail-id"), "message": ("hl7-control-id",)}
 _FACTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "who": ("account", "origin"),
+    "who": ("account", "by", "origin"),
     "request": ("peer", "to", "recipient", "mailbox"),
     "answer": ("response", "answer", "code", "problems", "cause"),
     "document": ("document_id",),

@@ -168,7 +168,7 @@ class Delivery:
     async def _hold(self, deferral: Deferred) -> None:
         logger.warning("route %s: channel %s is held: %s", self.compiled.id, self.channel, deferral.message)
         try:
-            await self.settlement.store.set_hold(self.channel, hold=True)
+            await self.settlement.store.set_hold(self.channel, hold=True, now=self.settlement.clock.now())
         except StoreError as error:
             logger.error("channel %s could not be held: %s", self.channel, error)  # noqa: TRY400 - its own words
 

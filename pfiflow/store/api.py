@@ -317,18 +317,19 @@ class Store(Protocol):
     async def records(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[Record]:
         """Records of a kind by key, those after a key."""
 
-    async def replay(self, sequence: int, *, now: float) -> None:
+    async def replay(self, sequence: int, *, now: float, by: str = "") -> None:
         """Make a dead or done message wait again, due now, with its attempts reset; its ledger rows are removed.
 
         It takes its old place, by sequence number, in its lane. Headers merged by `Retry` stay on a dead message (what
         was achieved is not done twice) and are dropped from a done one (a wanted resend goes wholly). Raises StoreError
-        when there is no such message or it waits (it may be worked on at this moment).
+        when there is no such message or it waits (it may be worked on at this moment). Journaled, as `discard` and
+        `set_hold` are: `by` is who wanted it.
         """
 
-    async def discard(self, sequence: int, *, now: float) -> None:
+    async def discard(self, sequence: int, *, now: float, by: str = "") -> None:
         """Mark a dead message done, by an operator's decision. Raises StoreError when it is not dead."""
 
-    async def set_hold(self, channel: str, *, hold: bool) -> None:
+    async def set_hold(self, channel: str, *, hold: bool, now: float, by: str = "") -> None:
         """Hold or release a channel. What is claimed goes on. Raises StoreError for an unknown channel."""
 
     async def purge(

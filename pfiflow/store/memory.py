@@ -86,9 +86,7 @@ class MemoryStore:
         if unit.settle is not None and settled is not None:
             self._settle(settled, unit.settle, unit.at)
         sequences = tuple([self._enqueue(entry, unit.at) for entry in unit.enqueue])
-        for line in unit.journal:
-            self._line += 1
-            self._journal.append(evolve(line, facts=dict(line.facts), line=self._line))
+        self._write_journal(*unit.journal)
         for record in unit.records:
             self._records[record.kind, record.key] = evolve(record, facts=dict(record.facts))
         for channel, count in Counter(entry.channel for entry in unit.enqueue).items():
@@ -184,9 +182,13 @@ class MemoryStore:
         cause = "its payload is missing"
         stored.state, stored.settled, stored.cause = "dead", now, f"unreadable: {cause}"
         self._lanes.refresh(stored, now)
-        self._line += 1
         facts = {"sequence": str(sequence), "channel": stored.entry.channel, "cause": cause}
-        self._journal.append(JournalEntry(now, stored.entry.exchange_id, "", "unreadable", facts, self._line))
+        self._write_journal(JournalEntry(now, stored.entry.exchange_id, "", "unreadable", facts))
+
+    def _write_journal(self, *entries: JournalEntry) -> None:
+        for entry in entries:
+            self._line += 1
+            self._journal.append(evolve(entry, facts=dict(entry.facts), line=self._line))
 
     async def next(self, claim: Claim, *, now: float) -> Claim | None:
         """See `Store.next`."""
@@ -331,7 +333,7 @@ class MemoryStore:
             raise StoreError(f"message {sequence} is {stored.state}: only a {needed} message can be {done}")
         return stored
 
-    async def replay(self, sequence: int, *, now: float) -> None:
+    async def replay(self, sequence: int, *, now: float, by: str = "") -> None:
         """See `Store.replay`."""
         self._check()
         stored = self._finished(sequence, {"dead", "done"}, "replayed")
@@ -341,21 +343,28 @@ class MemoryStore:
         stored.cause = stored.detail = ""
         self._ledger = {place: kept for place, kept in self._ledger.items() if kept[1] != sequence}
         self._lanes.refresh(stored, now)
+        self._journal_change(now, stored.entry.exchange_id, "replayed", sequence, stored.entry.channel, by)
         self._signals.wake(stored.entry.channel)
 
-    async def discard(self, sequence: int, *, now: float) -> None:
+    async def discard(self, sequence: int, *, now: float, by: str = "") -> None:
         """See `Store.discard`."""
         self._check()
         stored = self._finished(sequence, {"dead"}, "discarded")
         stored.state, stored.settled = "done", now
+        self._journal_change(now, stored.entry.exchange_id, "discarded", sequence, stored.entry.channel, by)
 
-    async def set_hold(self, channel: str, *, hold: bool) -> None:
+    async def set_hold(self, channel: str, *, hold: bool, now: float, by: str = "") -> None:
         """See `Store.set_hold`."""
         self._check()
         if channel not in self._held:
             raise StoreError(f"no channel is called {channel!r}; known: {', '.join(sorted(self._held)) or 'none'}")
         self._held[channel] = hold
+        self._journal_change(now, "", "held" if hold else "released", 0, channel, by)
         self._signals.wake_all()
+
+    def _journal_change(self, at: float, exchange_id: str, event: str, sequence: int, channel: str, by: str) -> None:
+        facts = {"sequence": str(sequence or ""), "channel": channel, "by": by}
+        self._write_journal(JournalEntry(at, exchange_id, "", event, {k: v for k, v in facts.items() if v}))
 
     async def purge(
         self, *, done_before: float, dead_before: float, journal_before: float, records_before: float = 0.0, now: float

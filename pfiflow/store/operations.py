@@ -12,7 +12,7 @@ from typing import Any
 from pfiflow.store.api import ChannelStatus, JournalEntry, MessageSummary, Record, State, StoreError
 from pfiflow.store.claims import read_payload
 from pfiflow.store.schema import DEAD, DONE, WAITING
-from pfiflow.store.units import refresh_lane
+from pfiflow.store.units import refresh_lane, write_journal
 
 __all__ = [
     "declare_channels",
@@ -139,15 +139,16 @@ def declare_channels(cursor: sqlite3.Cursor, names: Mapping[str, bool]) -> None:
     )
 
 
-def set_hold(cursor: sqlite3.Cursor, channel: str, *, hold: bool) -> None:
-    """Hold or release a known channel."""
+def set_hold(cursor: sqlite3.Cursor, channel: str, now: float, by: str, *, hold: bool) -> None:
+    """Hold or release a known channel, and journal it."""
     cursor.execute("UPDATE channels SET held = ? WHERE name = ?", (int(hold), channel))
     if cursor.rowcount == 0:
         known = ", ".join(name for (name,) in cursor.execute("SELECT name FROM channels ORDER BY name"))
         raise StoreError(f"no channel is called {channel!r}; known: {known or 'none'}")
+    _journal(cursor, now, "", "held" if hold else "released", channel=channel, by=by)
 
 
-def replay(cursor: sqlite3.Cursor, sequence: int, now: float) -> str:
+def replay(cursor: sqlite3.Cursor, sequence: int, now: float, by: str) -> str:
     """Make a finished message wait again; gives its channel.
 
     What its retries had noted in its headers stays when it was dead (who has it already need not get it twice), and
@@ -156,7 +157,7 @@ def replay(cursor: sqlite3.Cursor, sequence: int, now: float) -> str:
     row = cursor.execute(
         f"""UPDATE messages SET progress = CASE state WHEN {DONE} THEN NULL ELSE progress END, state = {WAITING},
             due = ?, attempts = 0, defects = 0, settled = NULL, cause = '', detail = ''
-            WHERE sequence = ? AND state <> {WAITING} RETURNING channel, key""",
+            WHERE sequence = ? AND state <> {WAITING} RETURNING channel, key, exchange_id""",
         (now, sequence),
     ).fetchone()
     if row is None:
@@ -164,16 +165,24 @@ def replay(cursor: sqlite3.Cursor, sequence: int, now: float) -> str:
     channel: str = row[0]
     cursor.execute("DELETE FROM ledger WHERE message = ?", (sequence,))
     refresh_lane(cursor, channel, row[1], now)
+    _journal(cursor, now, row[2], "replayed", sequence=str(sequence), channel=channel, by=by)
     return channel
 
 
-def discard(cursor: sqlite3.Cursor, sequence: int, now: float) -> None:
+def discard(cursor: sqlite3.Cursor, sequence: int, now: float, by: str) -> None:
     """Mark a dead message done. Its cause stays to be read."""
-    cursor.execute(
-        f"UPDATE messages SET state = {DONE}, settled = ? WHERE sequence = ? AND state = {DEAD}", (now, sequence)
-    )
-    if cursor.rowcount == 0:
+    row = cursor.execute(
+        f"""UPDATE messages SET state = {DONE}, settled = ? WHERE sequence = ? AND state = {DEAD}
+            RETURNING channel, exchange_id""",
+        (now, sequence),
+    ).fetchone()
+    if row is None:
         raise StoreError(_why_not(cursor, sequence, "discarded", "dead"))
+    _journal(cursor, now, row[1], "discarded", sequence=str(sequence), channel=row[0], by=by)
+
+
+def _journal(cursor: sqlite3.Cursor, now: float, exchange_id: str, event: str, **facts: str) -> None:
+    write_journal(cursor, (JournalEntry(now, exchange_id, "", event, {k: v for k, v in facts.items() if v}),))
 
 
 def _why_not(cursor: sqlite3.Cursor, sequence: int, done: str, needed: str) -> str:

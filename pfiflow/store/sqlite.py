@@ -340,18 +340,18 @@ class SqliteStore:
         ask = partial(operations.list_records, kind=kind, after=after, limit=limit)
         return await self._open().lister.ask(ask)
 
-    async def replay(self, sequence: int, *, now: float) -> None:
+    async def replay(self, sequence: int, *, now: float, by: str = "") -> None:
         """See `Store.replay`."""
-        channel = await self._change(lambda cursor: operations.replay(cursor, sequence, now))
+        channel = await self._change(lambda cursor: operations.replay(cursor, sequence, now, by))
         self._signals.wake(channel)
 
-    async def discard(self, sequence: int, *, now: float) -> None:
+    async def discard(self, sequence: int, *, now: float, by: str = "") -> None:
         """See `Store.discard`."""
-        await self._change(lambda cursor: operations.discard(cursor, sequence, now))
+        await self._change(lambda cursor: operations.discard(cursor, sequence, now, by))
 
-    async def set_hold(self, channel: str, *, hold: bool) -> None:
+    async def set_hold(self, channel: str, *, hold: bool, now: float, by: str = "") -> None:
         """See `Store.set_hold`."""
-        await self._change(lambda cursor: operations.set_hold(cursor, channel, hold=hold))
+        await self._change(lambda cursor: operations.set_hold(cursor, channel, now, by, hold=hold))
         self._signals.wake_all()
 
     async def purge(

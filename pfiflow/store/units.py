@@ -15,23 +15,20 @@ from pfiflow.store.api import Dead, Done, DuplicateKeyError, JournalEntry, Ledge
 from pfiflow.store.claims import Unreadable
 from pfiflow.store.schema import DEAD, DONE, WAITING
 
-__all__ = ["Applied", "Numbers", "Settled", "UnitWriter", "refresh_lane"]
+__all__ = ["Applied", "Numbers", "Settled", "UnitWriter", "refresh_lane", "write_journal"]
 
 
 @define
 class Numbers:
-    """The last sequence number and journal line given out. One writer, so that they need no round trip."""
+    """The last sequence number given out. Only the engine enqueues, so that it needs no round trip."""
 
     sequence: int
-    line: int
 
     @classmethod
     def load(cls, cursor: sqlite3.Cursor) -> Numbers:
         """Go on after the highest ever given, whatever was purged since."""
-        kept = dict(cursor.execute("SELECT name, last FROM numbers").fetchall())
-        sequence = cursor.execute("SELECT max(sequence) FROM messages").fetchone()[0] or 0
-        line = cursor.execute("SELECT max(line) FROM journal").fetchone()[0] or 0
-        return cls(max(sequence, kept["sequence"]), max(line, kept["line"]))
+        kept = cursor.execute("SELECT last FROM numbers WHERE name = 'sequence'").fetchone()[0]
+        return cls(max(cursor.execute("SELECT max(sequence) FROM messages").fetchone()[0] or 0, kept))
 
 
 @frozen
@@ -73,6 +70,7 @@ _LARGE = 1 << 20  # bytes
 _HEAD = f"""SELECT sequence, due FROM messages INDEXED BY messages_of_lane
         WHERE channel = ? AND key = ? AND state = {WAITING} ORDER BY sequence LIMIT 1"""
 _LANE = "INSERT INTO lanes (channel, key, head, due) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_LAST_LINE = """SELECT max(coalesce((SELECT max(line) FROM journal), 0), last) FROM numbers WHERE name = 'line'"""
 _MESSAGE = f"""INSERT INTO messages (sequence, channel, key, state, due, payload, size, exchange_id, body_type, origin,
     received, enqueued, headers) VALUES (?, ?, ?, {WAITING}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
@@ -89,6 +87,18 @@ def refresh_lane(cursor: sqlite3.Cursor, channel: str, key: str, at: float) -> f
         "INSERT OR REPLACE INTO lanes (channel, key, head, due) VALUES (?, ?, ?, ?)", (channel, key, sequence, due)
     )
     return due
+
+
+def write_journal(cursor: sqlite3.Cursor, entries: Sequence[JournalEntry]) -> None:
+    """Add lines. An operator's process adds some too: the last one is asked of the database, inside the transaction."""
+    last: int = cursor.execute(_LAST_LINE).fetchone()[0]
+    rows = [
+        (line, entry.at, entry.exchange_id, entry.route, entry.event, _text(entry.facts))
+        for line, entry in enumerate(entries, last + 1)
+    ]
+    cursor.executemany(
+        "INSERT INTO journal (line, at, exchange_id, route, event, facts) VALUES (?, ?, ?, ?, ?, ?)", rows
+    )
 
 
 @define(eq=False)
@@ -127,7 +137,7 @@ class UnitWriter:
             settled = self._admit(cursor, unit)
         sequences = self._enqueue(cursor, unit, digests) if unit.enqueue else ()
         if unit.journal:
-            self._write_journal(cursor, unit.journal)
+            write_journal(cursor, unit.journal)
         if unit.records:
             rows = [(r.kind, r.key, r.at, r.exchange_id, _text(r.facts)) for r in unit.records]
             cursor.executemany(_REMEMBER, rows)
@@ -146,7 +156,7 @@ class UnitWriter:
             (at, f"unreadable: {message.cause}", message.sequence),
         )
         facts = {"sequence": str(message.sequence), "channel": channel, "cause": message.cause}
-        self._write_journal(cursor, (JournalEntry(at, message.exchange_id, "", "unreadable", facts),))
+        write_journal(cursor, (JournalEntry(at, message.exchange_id, "", "unreadable", facts),))
         return refresh_lane(cursor, channel, key, at)
 
     def _record(self, cursor: sqlite3.Cursor, unit: UnitOfWork, owner: int | None) -> None:
@@ -214,12 +224,3 @@ class UnitWriter:
             cursor.execute(_LANE, (entry.channel, entry.key, sequence, due))
             sequences.append(sequence)
         return tuple(sequences)
-
-    def _write_journal(self, cursor: sqlite3.Cursor, entries: Sequence[JournalEntry]) -> None:
-        rows = []
-        for entry in entries:
-            self.numbers.line += 1
-            rows.append((self.numbers.line, entry.at, entry.exchange_id, entry.route, entry.event, _text(entry.facts)))
-        cursor.executemany(
-            "INSERT INTO journal (line, at, exchange_id, route, event, facts) VALUES (?, ?, ?, ?, ?, ?)", rows
-        )

@@ -435,7 +435,7 @@ async def test_a_held_channel_waits_for_its_release() -> None:
         await engine.send("intake", b"ada:bread")
         await anyio.sleep(0.05)
         assert not world.van.delivered
-        await store.set_hold("orders", hold=False)
+        await store.set_hold("orders", hold=False, now=1.0)
         await eventually(lambda: bool(world.van.delivered))
 
 
@@ -644,5 +644,5 @@ async def test_a_deferral_may_hold_its_channel() -> None:
                 await anyio.sleep(0.005)
         await anyio.sleep(0.2)
         assert world.van.delivered == []
-        await store.set_hold("orders", hold=False)
+        await store.set_hold("orders", hold=False, now=1.0)
         await eventually(lambda: bool(world.van.delivered))

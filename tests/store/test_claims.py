@@ -181,11 +181,11 @@ async def test_a_settled_unclaimed_message_moves_its_lane(store: AnyStore) -> No
 async def test_hold_stops_claims_and_lanes(store: AnyStore) -> None:
     await put(store, "a", "a", "b")
     claim = await claimed(store)
-    await store.set_hold("c", hold=True)
+    await store.set_hold("c", hold=True, now=20.0)
     assert await store.claim("c", now=20.0) is None
     assert await store.next_due("c") is None
     assert await finish(store, claim) is None  # what is claimed is finished, what follows waits
-    await store.set_hold("c", hold=False)
+    await store.set_hold("c", hold=False, now=20.0)
     assert len(await drain(store)) == 2
 
 
@@ -225,7 +225,7 @@ async def test_wait_wakes_for_commit_release_replay_and_hold(store: AnyStore) ->
     (sequence,) = await drain(store)
     await woken_by(asyncio.ensure_future(store.replay(sequence, now=20.0)))
     await drain(store)
-    await woken_by(asyncio.ensure_future(store.set_hold("c", hold=False)))
+    await woken_by(asyncio.ensure_future(store.set_hold("c", hold=False, now=20.0)))
 
 
 async def test_wait_ends_after_its_timeout(store: AnyStore) -> None:
@@ -277,7 +277,7 @@ async def test_one_message_wakes_one_worker_and_a_cancelled_one_passes_it_on(sto
     tasks[1].cancel()  # it has been woken, in this turn of the loop or in the last one
     await asyncio.sleep(0.01)
     assert sorted(woken) in ([0, 1, 2], [0, 2, 3])
-    await store.set_hold("c", hold=False)  # may matter to all
+    await store.set_hold("c", hold=False, now=20.0)  # may matter to all
     with anyio.fail_after(5):
         await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -28,8 +28,8 @@ async def test_channels_count(store: AnyStore) -> None:
 
 async def test_an_operators_switch_survives_the_declaration(store: AnyStore) -> None:
     await store.declare_channels({"x": True, "y": False})
-    await store.set_hold("x", hold=False)
-    await store.set_hold("y", hold=True)
+    await store.set_hold("x", hold=False, now=20.0)
+    await store.set_hold("y", hold=True, now=20.0)
     await store.aclose()
     await store.open()
     await store.declare_channels({"x": True, "y": False})
@@ -38,7 +38,7 @@ async def test_an_operators_switch_survives_the_declaration(store: AnyStore) -> 
 
 async def test_hold_of_an_unknown_channel(store: AnyStore) -> None:
     with pytest.raises(StoreError, match="no channel is called 'nope'; known: c"):
-        await store.set_hold("nope", hold=True)
+        await store.set_hold("nope", hold=True, now=20.0)
 
 
 async def test_messages_are_listed_by_number_channel_and_state(store: AnyStore) -> None:
@@ -127,6 +127,30 @@ async def test_replay_resets_attempts_and_keeps_progress_of_a_dead_letter(store:
     await store.commit(UnitOfWork(Done(sequence), at=41.0))
     await store.replay(sequence, now=42.0)
     assert dict((await claimed(store, now=42.0)).message.headers) == {"h": "1"}
+
+
+async def test_what_an_operator_does_is_journaled(store: AnyStore) -> None:
+    first, second = await put(store, "a", "b")
+    await kill(store, first)
+    await kill(store, second)
+    before = await store.journal()
+    await store.replay(first, now=40.0, by="ada")
+    await store.discard(second, now=41.0, by="bob")
+    await store.set_hold("c", hold=True, now=42.0, by="eve")
+    await store.set_hold("c", hold=False, now=43.0)
+    with pytest.raises(StoreError):
+        await store.replay(first, now=44.0, by="ada")
+    told = [
+        (line.at, line.exchange_id, line.event, dict(line.facts))
+        for line in await store.journal()
+        if line not in before
+    ]
+    assert told == [
+        (40.0, "exchange-a", "replayed", {"sequence": str(first), "channel": "c", "by": "ada"}),
+        (41.0, "exchange-b", "discarded", {"sequence": str(second), "channel": "c", "by": "bob"}),
+        (42.0, "", "held", {"channel": "c", "by": "eve"}),
+        (43.0, "", "released", {"channel": "c"}),
+    ]
 
 
 async def test_what_waits_cannot_be_replayed(store: AnyStore) -> None:

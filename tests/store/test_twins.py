@@ -153,7 +153,7 @@ class Twins(RuleBasedStateMachine):
 
     @rule(channel=st.sampled_from(["c", "d", "none"]), hold=st.booleans())
     def hold(self, channel: str, *, hold: bool) -> None:
-        self.both(lambda store: store.set_hold(channel, hold=hold))
+        self.both(lambda store: store.set_hold(channel, hold=hold, now=20.0))
 
     @rule(done=WAITS, dead=WAITS, lines=WAITS)
     def purge(self, done: float, dead: float, lines: float) -> None:

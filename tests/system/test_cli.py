@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 import shlex
@@ -105,6 +106,9 @@ def test_an_operator_acts_on_the_store(running: bool, two_refused: Service, oper
         service.terminate()
     operate(service, "replay", "1")
     operate(service, "discard", "2")
+    shown = operate(service, "show", "1")
+    assert f"by={getpass.getuser()}" in shown
+    assert "replayed" in shown
     assert "99" in operate(service, "replay", "99", status=4)
     assert "4" in operate(service, "discard", "4", status=4)  # it is no dead letter
     if not running:
