@@ -18,7 +18,7 @@ from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import option
 from pfiflow.hl7 import conformance, er7
 from pfiflow.hl7.faults import MessageError
-from pfiflow.segur import identity, rules
+from pfiflow.segur import identity, recipients, rules
 from pfiflow.segur.transmission import read
 from pfiflow.segur.values import Transmission
 
@@ -52,6 +52,12 @@ class CheckOptions:
     confidentiality: tuple[Literal["N", "R", "V"], ...] = option(
         default=("N",), doc="Document confidentiality codes that may be shared.", example=["N"]
     )
+    recipient_domains: tuple[str, ...] = option(
+        default=(),
+        doc="Domains that mails may go to, those under them included; a message with a recipient or reply address "
+        "elsewhere is refused. Empty: all, the operator decides.",
+        example=["mssante.fr"],
+    )
     test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)
 
 
@@ -75,6 +81,7 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
     problems: list[Problem] = [*transmission.warnings]
     problems += rules.check_processing(transmission, test_platform=options.test_platform)
     problems += rules.check_destinations(transmission, options.destinations)
+    problems += recipients.check_domains(transmission, options.recipient_domains)
     if _only_for_the_patient(transmission):  # else the others get it, and the patient's mail alone is refused
         refusal = rules.patient_mail_refusal(transmission, test_platform=options.test_platform)
         problems += () if refusal is None else (refusal,)

@@ -15,6 +15,8 @@ Ways to a wrong mailbox, and what closes each:
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pfiflow.cda.identity import has_valid_key, is_matricule
 from pfiflow.cda.values import INS_TEST_ROOTS
 from pfiflow.errors import Problem, Rejected
@@ -24,6 +26,7 @@ from pfiflow.segur.places import flag_location, recipient_location
 from pfiflow.segur.values import Transmission
 
 __all__ = [
+    "check_domains",
     "check_recipients",
     "dmp_refusal",
     "patient_address",
@@ -101,6 +104,31 @@ def check_recipients(transmission: Transmission) -> tuple[Problem, ...]:
         problems.append(Problem("102", "the reply address is not a plain mail address (RFC 5321)", "PRT"))
     elif transmission.reply_to and is_patient_mailbox(transmission.reply_to):
         problems.append(Problem("207", "answers would go to a patient's mailbox", "PRT"))
+    return tuple(problems)
+
+
+def check_domains(transmission: Transmission, domains: Collection[str]) -> tuple[Problem, ...]:
+    """Recipients, and the reply address, outside of the domains that mails may go to; none given: everywhere.
+
+    A domain stands for those under it. Which ones are MSSanté's is the national list of authorised domains, which the
+    operators hold: a mail elsewhere is theirs to refuse, and yours to prevent.
+    """
+
+    def outside(address: str) -> bool:
+        domain = "." + address.lower().rpartition("@")[2]
+        return not any(domain.endswith("." + allowed.lower()) for allowed in domains)
+
+    if not domains:
+        return ()
+    rule = "setting recipient-domains"
+    problems = [
+        Problem("207", "the recipient is outside of the domains that mails may go to", where, rule=rule)
+        for each in transmission.recipients
+        if outside(each.address) and (where := recipient_location(transmission, each))
+    ]
+    if transmission.reply_to and outside(transmission.reply_to):
+        message = "the reply address is outside of the domains that mails may go to"
+        problems.append(Problem("207", message, "PRT", rule=rule))
     return tuple(problems)
 
 

@@ -53,6 +53,16 @@ def test_a_transmission_crosses_a_channel_as_the_bytes_that_came_in() -> None:
     assert body_type.decode(encoded) == read(data).body
 
 
+def test_mails_go_to_the_domains_that_are_allowed() -> None:
+    mailboxes = ("a@cabinet.MSSante.fr", "b@mssante.fr.example", "c@mssante.fr", "d@notmssante.fr")
+    data = message(document("N1", number=1), recipients=mailboxes)
+    told = refusal(data, recipient_domains=("mssante.fr",))
+    assert [each.partition(":")[0] for each in told] == ["207 at PRT[3]-15", "207 at PRT[5]-15"]
+    assert "notmssante" not in str(told)
+    assert check(data)
+    assert check(data, recipient_domains=("mssante.fr", "mssante.fr.example", "notmssante.fr"))
+
+
 def test_what_is_no_hl7_is_a_refusal() -> None:
     with pytest.raises(Rejected, match="MSH"):
         read(b"hello")
