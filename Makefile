@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check unit docs benchmark lock schema clean debian
+.PHONY: demo test check unit docs benchmark lock schema reference clean debian
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pfiflow needs Python 3.11 or newer; set PYTHON=")'
@@ -43,6 +43,9 @@ lock: $(READY)  ## pin every dependency again, with hashes
 
 schema: $(READY)
 	$(BIN)/pfiflow schema > schemas/route-file.schema.json
+
+reference: $(READY)  ## docs/reference, from the declarations of the components
+	$(BIN)/pfiflow describe --all --format markdown --output docs/reference
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output build

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import lint, messages, run, send, sim, traces
+from pfiflow.cli import describe, lint, messages, run, send, sim, traces
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -73,6 +73,8 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     run.run,
     lint.lint,
     lint.schema,
+    describe.list_names,
+    describe.describe,
     send.send,
     messages.messages,
     traces.traces,

@@ -22,7 +22,7 @@ from pfiflow.dmp.vihf import VihfForm
 from pfiflow.dmp.xades import SignatureForm
 from pfiflow.endpoints.dmp_client import DmpClient, Timeouts
 from pfiflow.endpoints.seal_file import SealFile, SealOptions
-from pfiflow.endpoints.tls import TlsContext, TlsOptions
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred, Rejected
 from pfiflow.flow.component import Component, Field, Records
 from pfiflow.flow.exchange import Exchange
@@ -58,22 +58,27 @@ class DmpSubmitOptions:
         doc="Address of the services, without /repository and /registry.",
         example="https://dmp.example/si-dmp-server/v2/services",
     )
-    tls: TlsOptions = option(doc="Mutual TLS, with the ORG AUTH_CLI certificate.")
-    seal: SealOptions = option(doc="The structure's seal (ORG_SIGN): signs the VIHF and the submission.")
+    tls: TlsOptions = option(doc="Mutual TLS, with the ORG AUTH_CLI certificate.", example=TLS_EXAMPLE)
+    seal: SealOptions = option(
+        doc="The structure's seal (ORG_SIGN): signs the VIHF and the submission.",
+        example={"certificate": "org-sign.pem", "key": "org-sign.key"},
+    )
     signature: Literal["required", "off"] = option(
         default="required", doc="Whether a submission carries its XAdES signature.", example="required"
     )
     signature_algorithm: Literal["sha1", "sha256"] = option(
-        default="sha1", doc="Of the submission's signature.", example="sha1"
+        default="sha1", doc="Algorithm of the submission's signature.", example="sha1"
     )
     vihf_algorithm: Literal["sha1", "sha256"] = option(
-        default="sha256", doc="Of the VIHF's signature.", example="sha256"
+        default="sha256", doc="Algorithm of the VIHF's signature.", example="sha256"
     )
     vihf_mode_attribute: Literal["Authentification_Mode", "Authentification_mode"] = option(
         default="Authentification_Mode", doc="How the VIHF spells this attribute.", example="Authentification_Mode"
     )
     vihf_purpose: str = option(
-        default="mode acces VIHF 1.0", doc="codeSystemName of the VIHF's PurposeOfUse.", example="mode acces VIHF 1.0"
+        default="mode acces VIHF 1.0",
+        doc="What the VIHF's PurposeOfUse calls its code system (codeSystemName).",
+        example="mode acces VIHF 1.0",
     )
     issuer_in_encoded_order: bool = option(
         default=False, doc="The VIHF's Issuer as `C=FR, …, CN=…` instead of `CN=…,…,C=FR`.", example=False
@@ -85,13 +90,16 @@ class DmpSubmitOptions:
         default=8, doc="Connections at once, kept open between requests.", example=8, validator=Range(minimum=1)
     )
     connect_timeout: Duration = option(
-        default=10.0, doc="To connect, TLS included.", example="10s", validator=Range(above=0)
+        default=10.0, doc="Time to connect, TLS included.", example="10s", validator=Range(above=0)
     )
     timeout: Duration = option(
-        default=60.0, doc="From the first byte sent to the end of the answer.", example="60s", validator=Range(above=0)
+        default=60.0,
+        doc="Time from the first byte sent to the end of the answer.",
+        example="60s",
+        validator=Range(above=0),
     )
     timeout_per_megabyte: Duration = option(
-        default=5.0, doc="Added for each megabyte sent.", example="5s", validator=Range(minimum=0)
+        default=5.0, doc="Time added to `timeout` for each megabyte sent.", example="5s", validator=Range(minimum=0)
     )
     codes: Mapping[str, MeaningName] = option(
         default=Factory(dict),

@@ -30,7 +30,7 @@ from pfiflow.endpoints.imap_driver import CommandRefused, ImapSession, SessionLo
 from pfiflow.endpoints.imap_mailbox import Folder, Mailbox, MailTooLarge
 from pfiflow.endpoints.imap_options import ImapInOptions, check_options
 from pfiflow.endpoints.imap_threaded import ThreadedSession
-from pfiflow.endpoints.tls import TlsContext
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext
 from pfiflow.errors import ConfigError, Deferred, ProtocolError, Rejected
 from pfiflow.flow.component import Component, Field, Receive
 from pfiflow.flow.exchange import Exchange
@@ -382,5 +382,6 @@ COMPONENTS = (
         },
         claims=_folder,
         check=check_options,
+        example={"tls": TLS_EXAMPLE},
     ),
 )

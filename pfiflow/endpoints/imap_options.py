@@ -9,7 +9,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from pfiflow.endpoints.tls import TlsOptions
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsOptions
 from pfiflow.errors import ConfigError
 from pfiflow.flow.options import Duration, Range, Secret, Size, option
 
@@ -25,24 +25,31 @@ class ImapInOptions:
     """How to read one mailbox, and what becomes of the mails read."""
 
     host: str = option(doc="The server's name, as its certificate says it.", example="imap.operateur.example")
-    port: int = option(default=143, doc="Implicit TLS is usually on 993.", example=143)
+    port: int = option(default=143, doc="The server's port; 993 is usual for `security: tls`.", example=143)
     security: Literal["starttls", "tls", "none"] = option(
         default="starttls",
         doc="`starttls`, `tls` from the first byte, or `none`: to a loopback address only.",
         example="starttls",
     )
     tls: TlsOptions | None = option(
-        default=None, doc="Authorities, client certificate, suites; needed unless security is none."
+        default=None,
+        doc="Authorities, client certificate, suites; needed unless security is none.",
+        example=TLS_EXAMPLE,
     )
     driver: Literal["threaded", "aioimaplib"] = option(
         default="threaded",
-        doc="`threaded`, or `aioimaplib` (extra pfiflow[aioimaplib], GPL-3.0; security tls, auth login or xoauth2).",
+        doc="Which IMAP client: `threaded`, or `aioimaplib` (extra pfiflow[aioimaplib], GPL-3.0; `security: tls`, "
+        "`auth: login` or `xoauth2`).",
         example="threaded",
     )
     auth: Literal["plain", "login", "xoauth2"] = option(
-        default="plain", doc="`plain` (AUTH PLAIN after TLS, the mailbox is the login), `login` or `xoauth2`."
+        default="plain",
+        doc="How to log in: `plain` (AUTH PLAIN after TLS, the mailbox is the login), `login` or `xoauth2`.",
+        example="plain",
     )
-    username: str = option(doc="The applicative mailbox.", example="pfi@hopital.mssante.fr")
+    username: str = option(
+        doc="The applicative mailbox, which is the login too.", example="pfi@hopital.mssante.example"
+    )
     password: Secret | None = option(
         default=None, doc="Often none: the client certificate authenticates.", example="${file:/run/secrets/imap}"
     )
@@ -59,13 +66,19 @@ class ImapInOptions:
         "for themselves), or its move to done-folder.",
         example="move",
     )
-    keyword: str = option(default="$PfiflowDone", doc="The keyword of done: flag.", example="$PfiflowDone")
+    keyword: str = option(
+        default="$PfiflowDone", doc="The keyword that marks a mail as done, with `done: flag`.", example="$PfiflowDone"
+    )
     refused_keyword: str = option(
         default="$PfiflowRefused",
-        doc="The keyword, with done: flag, of mails that the route refused.",
+        doc="The keyword that marks a mail that the route refused, with `done: flag`.",
         example="$PfiflowRefused",
     )
-    done_folder: str = option(default="PFI-Traites", doc="Where done: move moves; made if missing.")
+    done_folder: str = option(
+        default="PFI-Traites",
+        doc="Where a mail goes that is done, with `done: move`; made if missing.",
+        example="PFI-Traites",
+    )
     refused_folder: str | None = option(
         default=None,
         doc="Where mails go that the route refused, that are too large, or that fail again and again; made if missing. "
@@ -113,10 +126,13 @@ class ImapInOptions:
         validator=Range(minimum=1),
     )
     connect_timeout: Duration = option(
-        default=Duration(30.0), doc="To connect, for TLS and for the login, each.", example="30s", validator=_AFTER
+        default=Duration(30.0), doc="Time to connect, for TLS and for the login, each.", example="30s", validator=_AFTER
     )
     command_timeout: Duration = option(
-        default=Duration(60.0), doc="For the whole answer to a command or a part.", example="60s", validator=_AFTER
+        default=Duration(60.0),
+        doc="Time for the whole answer to a command, or for one part of a mail.",
+        example="60s",
+        validator=_AFTER,
     )
 
     @property

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import anyio
 from attrs import define, field, frozen
 
-from pfiflow.endpoints.tls import TlsContext, TlsOptions
+from pfiflow.endpoints.tls import SERVER_TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred, Problem, ProtocolError, Rejected
 from pfiflow.flow.component import Component, Field, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
@@ -40,7 +40,9 @@ class MllpInOptions:
     """Options of `mllp-in`."""
 
     listen: Address = option(doc="Address to listen on; port 0 takes a free one.", example="127.0.0.1:2575")
-    tls: TlsOptions | None = option(default=None, doc="TLS; unset: plain TCP, for a trusted network only.")
+    tls: TlsOptions | None = option(
+        default=None, doc="TLS; unset: plain TCP, for a trusted network only.", example=SERVER_TLS_EXAMPLE
+    )
     allow: tuple[str, ...] = option(
         default=(), doc="Networks whose hosts may connect; empty: all that can reach the port.", example=["10.1.0.0/16"]
     )

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from attrs import define, field, frozen
 
 from pfiflow.endpoints.mllp_client import MllpClient, OutcomeUnknown
-from pfiflow.endpoints.tls import TlsContext, TlsOptions
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
@@ -44,7 +44,9 @@ class MllpOutOptions:
     """Options of `mllp-out`."""
 
     address: Address = option(doc="The listener to send to.", example="dpi.hopital.example:2576")
-    tls: TlsOptions | None = option(default=None, doc="TLS; unset: plain TCP, for a trusted network only.")
+    tls: TlsOptions | None = option(
+        default=None, doc="TLS; unset: plain TCP, for a trusted network only.", example=TLS_EXAMPLE
+    )
     pool_size: int = option(
         default=1,
         doc="Connections used at once. One keeps all messages in order.",
@@ -52,10 +54,13 @@ class MllpOutOptions:
         validator=Range(minimum=1),
     )
     connect_timeout: Duration = option(
-        default=Duration(10.0), doc="For the connection and its TLS handshake.", example="10s", validator=_AFTER
+        default=Duration(10.0), doc="Time for the connection and its TLS handshake.", example="10s", validator=_AFTER
     )
     ack_timeout: Duration = option(
-        default=Duration(30.0), doc="For sending a message and its acknowledgement.", example="30s", validator=_AFTER
+        default=Duration(30.0),
+        doc="Time for sending a message, and for its acknowledgement.",
+        example="30s",
+        validator=_AFTER,
     )
     idle_timeout: Duration = option(
         default=Duration(60.0),

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from pfiflow.endpoints.smtp_client import MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions, check_options
+from pfiflow.endpoints.tls import TLS_EXAMPLE
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
@@ -133,6 +134,7 @@ COMPONENTS = (
         doc="Sends mails by SMTP, with STARTTLS or TLS, client certificate and AUTH PLAIN; one outcome a recipient.",
         accepts=OutgoingMail,
         check=check_options,
+        example={"username": "pfi@hopital.mssante.example", "tls": TLS_EXAMPLE},
         sets={
             _DONE: Field("Recipients settled, accepted or refused."),
             _REFUSED: Field("Of those, the ones refused for good, as `address:code …`; empty when there are none."),

@@ -13,7 +13,7 @@ import aiosmtplib
 from attrs import frozen
 
 from pfiflow.endpoints.smtp_transaction import FAILURES, Transaction, describe
-from pfiflow.endpoints.tls import TlsContext, TlsOptions
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred
 from pfiflow.flow.options import Duration, Secret, Size, option
 from pfiflow.mssante.values import OutgoingMail
@@ -25,30 +25,34 @@ __all__ = ["SmtpOptions", "SmtpSession"]
 class SmtpOptions:
     """How to reach one SMTP submission server."""
 
-    host: str = option(doc="Its name, as its certificate says it.", example="smtp.operateur.example")
-    port: int = option(default=587, doc="MSSanté operators say theirs.", example=587)
+    host: str = option(doc="The server's name, as its certificate says it.", example="smtp.operateur.example")
+    port: int = option(default=587, doc="The server's port for submission; MSSanté operators say theirs.", example=587)
     security: Literal["starttls", "tls", "none"] = option(
         default="starttls",
         doc="`starttls` (CONF.05), `tls` from the first byte, or `none`: to a loopback address only, unless allowed.",
         example="starttls",
     )
     tls: TlsOptions | None = option(
-        default=None, doc="Authorities, client certificate, suites; needed unless security is none."
+        default=None,
+        doc="Authorities, client certificate, suites; needed unless security is none.",
+        example=TLS_EXAMPLE,
     )
     auth: Literal["plain", "none"] = option(
         default="plain", doc="`plain` (CONF.12: after TLS, the mailbox is the login) or `none`.", example="plain"
     )
-    username: str = option(default="", doc="The applicative mailbox.", example="pfi@hopital.mssante.fr")
+    username: str = option(
+        default="", doc="The applicative mailbox, which is the login.", example="pfi@hopital.mssante.example"
+    )
     password: Secret | None = option(
         default=None, doc="Often none: the client certificate authenticates.", example="${file:/run/secrets/smtp}"
     )
     local_hostname: str = option(default="", doc="What EHLO says; empty asks the system.", example="pfi.hopital.fr")
     connect_timeout: Duration = option(
-        default=Duration(30.0), doc="To connect, and for the TLS handshake.", example="30s"
+        default=Duration(30.0), doc="Time to connect, and for the TLS handshake.", example="30s"
     )
-    command_timeout: Duration = option(default=Duration(120.0), doc="For the answer to a command.", example="2m")
+    command_timeout: Duration = option(default=Duration(120.0), doc="Time for the answer to a command.", example="2m")
     data_timeout: Duration = option(
-        default=Duration(600.0), doc="For the whole content and the answer to it.", example="10m"
+        default=Duration(600.0), doc="Time for sending the whole content, and for the answer to it.", example="10m"
     )
     pool_size: int = option(default=2, doc="Most connections at once.", example=2)
     max_mails: int = option(default=100, doc="Mails on one connection before a new one is made.", example=100)
@@ -64,7 +68,11 @@ class SmtpOptions:
         "and NOTIFY and ORCPT for each recipient when the mail asks for receipts.",
         example=True,
     )
-    allow_plaintext: bool = option(default=False, doc="Permit security none beyond loopback.", example=False)
+    allow_plaintext: bool = option(
+        default=False,
+        doc="Permit `security: none` beyond loopback: mails then cross the network in clear.",
+        example=False,
+    )
 
 
 class SmtpSession:

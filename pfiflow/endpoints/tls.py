@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pfiflow.errors import ConfigError, Deferred
 from pfiflow.flow.options import Secret, option
 
-__all__ = ["CONF_03_SUITES", "TlsContext", "TlsOptions", "TlsVersion"]
+__all__ = ["CONF_03_SUITES", "SERVER_TLS_EXAMPLE", "TLS_EXAMPLE", "TlsContext", "TlsOptions", "TlsVersion"]
 
 TlsVersion = Literal["1.2", "1.3"]
 
@@ -51,6 +51,17 @@ CONF_03_SUITES = (
 _log = logging.getLogger(__name__)
 _VERSIONS: dict[TlsVersion, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _LARGEST_FILE = 64 * 1024 * 1024  # a national CRL has a few megabytes
+
+
+TLS_EXAMPLE = {
+    "ca": ["igc-sante-elementaire-organisations.pem"],
+    "certificate": "auth-cli.pem",
+    "key": "auth-cli.key",
+}
+"""How a route file writes it, for who connects with a client certificate."""
+
+SERVER_TLS_EXAMPLE = {"certificate": "pfi.pem", "key": "pfi.key", "ca": ["dpi-ca.pem"]}
+"""The same for who listens, and asks for one."""
 
 
 @frozen

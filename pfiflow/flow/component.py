@@ -135,6 +135,7 @@ class Component:
         claims: what nothing else may use while this does, from its options, in words for humans (a mailbox's folder, a
             file): for lint.
         check: raises ConfigError for options that do not go together: lint tells it before a start does.
+        example: options that its example has besides those that are required, as a route file writes them.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Component:
     binds: Callable[[Any], str | None] = field(default=lambda _options: None)
     claims: Callable[[Any], str | None] = field(default=lambda _options: None)
     check: Callable[[Any], None] = field(default=lambda _options: None)
+    example: Mapping[str, object] = field(factory=dict)
 
 
 @frozen

@@ -27,7 +27,9 @@ class Redelivery:
     factor: float = option(
         default=2.0, doc="Growth of the wait at each retry.", example=2.0, validator=Range(minimum=1, maximum=100)
     )
-    max_delay: Duration = option(default=Duration(900.0), doc="Longest wait.", example="15m", validator=Range(above=0))
+    max_delay: Duration = option(
+        default=Duration(900.0), doc="Longest wait between two attempts.", example="15m", validator=Range(above=0)
+    )
     jitter: float = option(
         default=0.2, doc="Random spread of each wait, 0 to 1.", example=0.2, validator=Range(minimum=0, maximum=1)
     )

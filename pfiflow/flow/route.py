@@ -398,12 +398,16 @@ class Retention:
     """How long finished things are kept. What is unfinished is kept for ever."""
 
     done: Duration = option(
-        default=Duration(7 * 86400.0), doc="Messages dealt with, and their documents.", example="7d"
+        default=Duration(7 * 86400.0), doc="How long messages dealt with are kept, with their documents.", example="7d"
     )
-    dead: Duration = option(default=Duration(90 * 86400.0), doc="Dead letters.", example="90d")
-    journal: Duration = option(default=Duration(180 * 86400.0), doc="Journal lines.", example="180d")
+    dead: Duration = option(default=Duration(90 * 86400.0), doc="How long dead letters are kept.", example="90d")
+    journal: Duration = option(
+        default=Duration(180 * 86400.0), doc="How long the lines of the journal are kept.", example="180d"
+    )
     records: Duration = option(
-        default=Duration(1100 * 86400.0), doc="Memory of what was submitted and sent outside.", example="1100d"
+        default=Duration(1100 * 86400.0),
+        doc="How long it is remembered what was submitted and sent outside.",
+        example="1100d",
     )
 
 

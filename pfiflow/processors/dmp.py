@@ -43,7 +43,9 @@ class DmpRequestOptions:
         doc="LPS_ID_HOMOLOGATION_DMP: the DMP homologation number.", example="${env:PFI_DMP_HOMOLOGATION}"
     )
     software: str = option(default="pfiflow", doc="LPS_Nom: name of the product.", example="pfiflow")
-    software_version: str = option(default=version("pfiflow"), doc="LPS_Version: its version.", example="1.0")
+    software_version: str = option(
+        default=version("pfiflow"), doc="LPS_Version: version of the product.", example="1.0"
+    )
     software_id: str = option(default="", doc="LPS_ID: number of this installation; unset: not sent.", example="0001")
     professionals: Path | None = option(
         default=None, doc="CSV: profession and specialty by RPPS.", example="professionals.csv"
@@ -64,19 +66,21 @@ class DmpRequestOptions:
     )
     automaton: str = option(
         default="pfiflow, pfiflow, PFI",
-        doc="subject-id of such a sending: software, model, service.",
+        doc="What acts in such a sending (subject-id): software, model, service.",
         example="pfiflow, pfiflow, PFI",
     )
     authentication: str = option(
         default=UNSPECIFIED, doc="AuthnContextClassRef: how users log in to the source software.", example=UNSPECIFIED
     )
-    vihf_version: Literal["3.0", "4.0"] = option(default="3.0", doc="VIHF_Version.", example="3.0")
+    vihf_version: Literal["3.0", "4.0"] = option(
+        default="3.0", doc="VIHF_Version: which form the VIHF claims.", example="3.0"
+    )
     hidden_from_all: bool = option(
         default=False, doc="Allow INVISIBLE_PATIENT with MASQUE_PS, once the DMP's parameter does.", example=False
     )
     imaging_schemes: Literal["code-systems", "value-sets"] = option(
         default="code-systems",
-        doc="codingScheme of modality and region: the code system, or the value set as the DRIMbox writes it.",
+        doc="What modality and region name as codingScheme: the code system, or the value set as the DRIMbox writes it.",
         example="code-systems",
     )
     test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)

@@ -38,20 +38,22 @@ class MdmBuildOptions:
     """Options of `mdm-build`."""
 
     sending_application: str = option(default="PFI", doc="MSH-3 of the MDM.", example="PFI")
-    sending_facility: str = option(doc="MSH-4.", example="CH-DEMO")
+    sending_facility: str = option(doc="MSH-4 of the MDM: the hospital, as its software calls it.", example="CH-DEMO")
     receiving_application: str = option(doc="MSH-5: the software that gets it.", example="DPI")
-    receiving_facility: str = option(doc="MSH-6.", example="CH-DEMO")
-    processing_id: Literal["P", "T", "D"] = option(default="P", doc="MSH-11.", example="P")
+    receiving_facility: str = option(doc="MSH-6: the hospital, or the site of that software.", example="CH-DEMO")
+    processing_id: Literal["P", "T", "D"] = option(
+        default="P", doc="MSH-11: `P` production, `T` test, `D` debugging.", example="P"
+    )
     encoding: Literal["utf-8", "iso8859_15"] = option(
         default="utf-8", doc="Character set of the MDM (MSH-18).", example="utf-8"
     )
     organization_name: str = option(
         default="", doc="PRT-8 of RCT: the service or UF that the mailbox stands for.", example="Service de cardiologie"
     )
-    organization_id: str = option(default="", doc="Its identifier.", example="3435")
-    organization_id_type: str = option(default="", doc="What kind of identifier that is.", example="UF")
+    organization_id: str = option(default="", doc="Identifier of that service or UF.", example="3435")
+    organization_id_type: str = option(default="", doc="What kind of identifier `organization-id` is.", example="UF")
     organization_authority: str = option(
-        default="", doc="Who gave it: an OID, or a local namespace.", example="1.2.250.1.999.1.4"
+        default="", doc="Who gave `organization-id`: an OID, or a local namespace.", example="1.2.250.1.999.1.4"
     )
     test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)
 

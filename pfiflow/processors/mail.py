@@ -35,16 +35,18 @@ class XdmPackOptions:
     source_id: str = option(doc="OID of this PFI: SubmissionSet.sourceId.", example="1.2.250.1.213.9.9")
     sender_name: str = option(doc="README.TXT: who sends.", example="Plateforme d'intermédiation")
     organization: str = option(doc="README.TXT: the hospital.", example="CH de Démonstration")
-    address: str = option(default="", doc="README.TXT: its postal address.", example="1 rue de l'Exemple, 75000 Paris")
-    phone: str = option(default="", doc="README.TXT: its phone number.", example="01 00 00 00 00")
+    address: str = option(
+        default="", doc="README.TXT: postal address of the hospital.", example="1 rue de l'Exemple, 75000 Paris"
+    )
+    phone: str = option(default="", doc="README.TXT: phone number of the hospital.", example="01 00 00 00 00")
     software: str = option(default="pfiflow", doc="README.TXT: name of the product.", example="pfiflow")
-    software_version: str = option(default=version("pfiflow"), doc="README.TXT: its version.", example="1.0")
-    publisher: str = option(default="pfiflow", doc="README.TXT: its publisher.", example="pfiflow")
+    software_version: str = option(default=version("pfiflow"), doc="README.TXT: version of the product.", example="1.0")
+    publisher: str = option(default="pfiflow", doc="README.TXT: publisher of the product.", example="pfiflow")
     action_slots: tuple[str, ...] = option(
         default=("action",), doc="Names of the slots that carry the action C or D.", example=["action"]
     )
     action_carrier: Literal["entry", "submission"] = option(
-        default="entry", doc="Which object carries them.", example="entry"
+        default="entry", doc="Which object of the metadata carries the action.", example="entry"
     )
     test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)
 
@@ -53,10 +55,12 @@ class XdmPackOptions:
 class MssMailOptions:
     """Options of `mss-mail`."""
 
-    mailbox: str = option(doc="The applicative mailbox that sends.", example="pfi@hopital.mssante.fr")
-    label: str = option(doc="Its meaningful label, shown to recipients.", example="CH de Démonstration - Documents")
+    mailbox: str = option(doc="The applicative mailbox that sends.", example="pfi@hopital.mssante.example")
+    label: str = option(
+        doc="Meaningful label of that mailbox, shown to recipients.", example="CH de Démonstration - Documents"
+    )
     reply_to: str = option(
-        doc="Mailbox that people read, for messages that name none.", example="secretariat@hopital.mssante.fr"
+        doc="Mailbox that people read, for messages that name none.", example="secretariat@hopital.mssante.example"
     )
     nil: str = option(doc="X-MSS-NIL: the product's reference number (Convergence).", example="DEV000000")
     max_size: Size | None = option(

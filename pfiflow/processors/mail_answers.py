@@ -40,7 +40,7 @@ class DeliveryOutcomeOptions:
     own_mailboxes: tuple[str, ...] = option(
         default=(),
         doc="Mailboxes of ours besides the one addressed: never answered.",
-        example=["pfi@hopital.mssante.fr"],
+        example=["pfi@hopital.mssante.example"],
     )
     tell_sender: bool = option(default=True, doc="Answer the sender, by MDN or standard mail.", example=True)
     tell_others: bool = option(
@@ -55,10 +55,12 @@ class MailAnswerOptions:
     label: str = option(doc="Meaningful label of the mailbox that answers.", example="CH de Démonstration")
     nil: str = option(doc="X-MSS-NIL: the product's reference number (Convergence).", example="DEV000000")
     contact: str = option(
-        default="", doc="Mailbox that people read, named in every answer.", example="secretariat@hopital.mssante.fr"
+        default="",
+        doc="Mailbox that people read, named in every answer.",
+        example="secretariat@hopital.mssante.example",
     )
     error_mailboxes: tuple[str, ...] = option(
-        default=(), doc="Who gets the copy of an error.", example=["dsi@hopital.mssante.fr"]
+        default=(), doc="Who gets the copy of an error.", example=["dsi@hopital.mssante.example"]
     )
     version: Literal["1.1.3", "1.1.2"] = option(
         default="1.1.3", doc="Form of the volet LPS; the older one attaches the archive a second time.", example="1.1.3"

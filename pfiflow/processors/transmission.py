@@ -30,7 +30,9 @@ class ReadOptions:
     """Options of `read-transmission`."""
 
     conformance: bool = option(
-        default=False, doc="Also check the whole message against HL7 tables with hl7apy (slow: 20 ms a message)."
+        default=False,
+        doc="Also check the whole message against HL7 tables with hl7apy (slow: 20 ms a message).",
+        example=True,
     )
 
 
@@ -39,10 +41,14 @@ class CheckOptions:
     """Options of `check-transmission`."""
 
     destinations: Literal["lenient", "strict"] = option(
-        default="lenient", doc="The destination matrix: the volet's table, or its evident reading."
+        default="lenient",
+        doc="How the destinations are read: by the volet's table (`strict`), or by its evident meaning (`lenient`).",
+        example="lenient",
     )
     cda_rules: Literal["lenient", "strict"] = option(
-        default="lenient", doc="`strict` also refuses what the CI-SIS header rules call a fault without danger."
+        default="lenient",
+        doc="`strict` also refuses what the CI-SIS header rules call a fault without danger.",
+        example="strict",
     )
     schema: Path | None = option(
         default=None,

@@ -19,7 +19,7 @@ from pfiflow.routefile.cel_types import near
 from pfiflow.routefile.grammar import message_fields
 from pfiflow.routefile.look import Found, Look, PlaceIn, nothing
 from pfiflow.routefile.state import NOT_KNOWN, NOT_KNOWN_AT_ALL, State, elements, fits, joined, type_name
-from pfiflow.routefile.steps import components, walk
+from pfiflow.routefile.steps import component_of, components, walk
 
 __all__ = ["ENGINE_HEADERS", "check_flow", "set_somewhere"]
 
@@ -130,10 +130,9 @@ class _Follower:
 
     def _step(self, step: r.Step, state: State) -> State | None:
         match step:
-            case r.Process(processor=str(name)) | r.ToEndpoint(sink=name):
-                return self._through(self.registry.component(name), step.place, state)
-            case r.Process():
-                return NOT_KNOWN_AT_ALL
+            case r.Process() | r.ToEndpoint():
+                component = component_of(step, self.registry)
+                return NOT_KNOWN_AT_ALL if component is None else self._through(component, step.place, state)
             case r.Choice():
                 return self._choice(step, state)
             case r.Filter():

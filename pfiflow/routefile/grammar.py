@@ -117,7 +117,9 @@ class _FilterForm:
 
 @frozen
 class _EnrichForm:
-    steps: Steps = option(doc="Steps that run on a copy.", example=[{"look-up": {}}])
+    steps: Steps = option(
+        doc="Steps that run on a copy.", example=[{"set-header": {"address": "body.street + ' ' + body.town"}}]
+    )
     headers: tuple[str, ...] = option(doc="Headers of the result to add to the exchange.", example=["address"])
 
 
@@ -144,8 +146,13 @@ class _IdempotentForm:
 
 @frozen
 class _ThrottleForm:
-    rate: int = option(doc="So many exchanges may pass …", example=10, validator=Range(minimum=1))
-    per: Duration = option(default=Duration(1.0), doc="… in this time.", example="1s", validator=Range(above=0))
+    rate: int = option(doc="So many exchanges may pass in the time of `per`.", example=10, validator=Range(minimum=1))
+    per: Duration = option(
+        default=Duration(1.0),
+        doc="The time in which `rate` exchanges may pass.",
+        example="1s",
+        validator=Range(above=0),
+    )
 
 
 @frozen
@@ -173,7 +180,9 @@ class _LogForm:
     message: str = option(
         doc="The line; {header-name} fields are filled in.", example="stored as {file-name}", validator=_is_message
     )
-    level: Literal["debug", "info", "warning", "error"] = option(default="info", doc="Its level.", example="info")
+    level: Literal["debug", "info", "warning", "error"] = option(
+        default="info", doc="Level of the line.", example="info"
+    )
 
 
 @frozen

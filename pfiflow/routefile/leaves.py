@@ -61,6 +61,7 @@ class Leaf:
     """One scalar type.
 
     Attributes:
+        called: its name in the reference.
         expected: what to write, in words.
         parse: the value from the scalar's text, placeholders filled in. Raises ValueError with a message.
         sample: what stands in for an unresolved placeholder when the option has no example.
@@ -70,6 +71,7 @@ class Leaf:
         named: the schema definition that holds it, when it is worth one.
     """
 
+    called: str
     expected: str
     parse: Callable[[str], Any]
     sample: str
@@ -115,16 +117,29 @@ def _path(text: str) -> Path:
 _FILLED = f"|.*{HOLDS_PLACEHOLDER}.*"
 
 LEAVES: Mapping[Any, Leaf] = {
-    str: Leaf("text", str, "text", {"type": "string"}),
+    str: Leaf("text", "text", str, "text", {"type": "string"}),
     int: Leaf(
-        "a whole number", _whole, "1", {"type": ["integer", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False
+        "whole number",
+        "a whole number",
+        _whole,
+        "1",
+        {"type": ["integer", "string"], "pattern": HOLDS_PLACEHOLDER},
+        quoted=False,
     ),
-    float: Leaf("a number", _number, "1", {"type": ["number", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False),
+    float: Leaf(
+        "number", "a number", _number, "1", {"type": ["number", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False
+    ),
     bool: Leaf(
-        "true or false", _truth, "false", {"type": ["boolean", "string"], "pattern": HOLDS_PLACEHOLDER}, quoted=False
+        "true or false",
+        "true or false",
+        _truth,
+        "false",
+        {"type": ["boolean", "string"], "pattern": HOLDS_PLACEHOLDER},
+        quoted=False,
     ),
-    Path: Leaf("a path", _path, "path", {"type": "string", "minLength": 1}, relative=True),
+    Path: Leaf("path", "a path", _path, "path", {"type": "string", "minLength": 1}, relative=True),
     Duration: Leaf(
+        "duration",
         "a duration with its unit, such as 30s",
         parse_duration,
         "1s",
@@ -132,6 +147,7 @@ LEAVES: Mapping[Any, Leaf] = {
         named="duration",
     ),
     Size: Leaf(
+        "size",
         "a size with its unit, such as 16MiB",
         parse_size,
         "1B",
@@ -139,6 +155,7 @@ LEAVES: Mapping[Any, Leaf] = {
         named="size",
     ),
     Address: Leaf(
+        "address",
         "an address host:port",
         parse_address,
         "localhost:0",
@@ -146,16 +163,17 @@ LEAVES: Mapping[Any, Leaf] = {
         named="address",
     ),
     Secret: Leaf(
+        "secret",
         "a reference to a secret, such as ${env:NAME} or ${file:path}",
         Secret,
         "unresolved",
         {"type": "string", "pattern": r"^\$\{(env:[A-Za-z_][A-Za-z0-9_]*|file:[^{}]+)\}$"},
         named="secret",
     ),
-    Expression: Leaf("an expression in quotes", Expression, "true", {"type": "string", "minLength": 1}),
-    Name: Leaf("a name", _name, "name", {"type": "string", "pattern": f"^{NAME_PATTERN}$"}, named="name"),
-    ChannelName: Leaf("the name of a channel", str, "channel", {"type": "string"}),
-    FileName: Leaf("a file name", str, "file", {"type": "string", "minLength": 1}),
+    Expression: Leaf("expression", "an expression in quotes", Expression, "true", {"type": "string", "minLength": 1}),
+    Name: Leaf("name", "a name", _name, "name", {"type": "string", "pattern": f"^{NAME_PATTERN}$"}, named="name"),
+    ChannelName: Leaf("channel", "the name of a channel", str, "channel", {"type": "string"}),
+    FileName: Leaf("file name", "a file name", str, "file", {"type": "string", "minLength": 1}),
 }
 
 
@@ -190,7 +208,7 @@ def options_of(cls: type) -> Mapping[str, tuple[attrs.Attribute[Any], Any]]:
 def as_yaml(value: object) -> str:
     """An example as one line of a route file."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{as_yaml(str(key))}: {as_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(as_yaml(item) for item in value) + "]"
     if isinstance(value, str):

@@ -8,7 +8,7 @@ from typing import Final
 from pfiflow.flow import route as r
 from pfiflow.flow.component import Registry
 from pfiflow.routefile.look import Found
-from pfiflow.routefile.steps import branches, walk
+from pfiflow.routefile.steps import branches, component_of, walk
 
 __all__ = ["check_routes"]
 
@@ -76,10 +76,10 @@ class _Uses:
                     self.check(branch, acts=acts, takes=takes)
                 if not any(branches(step)):
                     self.found(step.place, "no-effect", "warning", "no branch of this choice has steps.", "")
-            case r.Process(processor=str(name)) if not takes:
-                component = self.registry.component(name)
-                if component.gives not in {object, component.accepts}:
-                    text = f"what {name} gives goes nowhere."
+            case r.Process() if not takes:
+                component = component_of(step, self.registry)
+                if component is not None and component.gives not in {object, component.accepts}:
+                    text = f"what {component.name} gives goes nowhere."
                     self.found(step.place, "dropped", "warning", text, "Send it on with `to`.")
             case _ if not acts and type(step) in _PREPARES:
                 # In a route with a source, idempotent keeps a duplicate's earlier outputs from being committed.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pfiflow.flow import route as r
 from pfiflow.flow.component import Component, Registry
 
-__all__ = ["all_steps", "branches", "components", "walk"]
+__all__ = ["all_steps", "branches", "component_of", "components", "walk"]
 
 
 def branches(step: r.Step) -> tuple[tuple[r.Step, ...], ...]:
@@ -31,14 +31,18 @@ def walk(steps: Iterable[r.Step]) -> Iterator[r.Step]:
             yield from walk(branch)
 
 
+def component_of(step: r.Step, registry: Registry) -> Component | None:
+    """The processor or sink that a step is; None when it is an EIP step, or a function of which nothing is known."""
+    match step:
+        case r.Process(processor=str(name)) | r.ToEndpoint(sink=name):
+            return registry.component(name)
+        case _:
+            return None
+
+
 def components(steps: Iterable[r.Step], registry: Registry) -> Iterator[Component]:
     """The processors and sinks that these steps name."""
-    for step in walk(steps):
-        match step:
-            case r.Process(processor=str(name)) | r.ToEndpoint(sink=name):
-                yield registry.component(name)
-            case _:
-                pass
+    return (component for step in walk(steps) if (component := component_of(step, registry)) is not None)
 
 
 def all_steps(definition: r.FlowDefinition) -> Iterator[r.Step]:
