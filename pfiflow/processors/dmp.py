@@ -80,7 +80,7 @@ class DmpRequestOptions:
     )
     imaging_schemes: Literal["code-systems", "value-sets"] = option(
         default="code-systems",
-        doc="What modality and region name as codingScheme: the code system, or the value set as the DRIMbox writes it.",
+        doc="Coding scheme of modality and region: the code system, or the value set, as the DRIMbox writes it.",
         example="code-systems",
     )
     test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)
