@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +26,8 @@ _DPI_ANSWERS = (
 
 
 class _Simulator(Protocol):
-    port: int
+    @property
+    def port(self) -> int: ...
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -91,7 +93,8 @@ def dpi(
 
 
 @sim.command("mail")
-@click.option("--listen", type=_ListenAddress(), default="127.0.0.1:2525", show_default=True)
+@click.option("--listen", type=_ListenAddress(), default="127.0.0.1:2525", show_default=True, help="SMTP.")
+@click.option("--imap", type=click.IntRange(0, 65535), default=1143, show_default=True, help="Port of IMAP.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default="mails", show_default=True)
 @click.option(
     "--tls", type=click.Path(file_okay=False, path_type=Path), help="STARTTLS; certificates are made in there."
@@ -100,27 +103,63 @@ def dpi(
 @click.option(
     "--refuse", multiple=True, metavar="ADDRESS=CODE", help="Answer this SMTP code to a recipient; repeatable."
 )
-def mail(listen: Address, folder: Path, tls: Path | None, login: str, refuse: tuple[str, ...]) -> None:
-    """An MSSanté operator's SMTP server: writes each mail as .eml into a folder.
+@click.option("--bounce", multiple=True, metavar="ADDRESS", help="Take mails for it, then report failure; repeatable.")
+@click.option(
+    "--deliver", multiple=True, metavar="ADDRESS=FILE", help="Put this .eml into a mailbox first; repeatable."
+)
+def mail(
+    listen: Address,
+    imap: int,
+    folder: Path,
+    tls: Path | None,
+    login: str,
+    refuse: tuple[str, ...],
+    bounce: tuple[str, ...],
+    deliver: tuple[str, ...],
+) -> None:
+    """An MSSanté operator: takes mails by SMTP, keeps each as .eml in a folder, and serves them by IMAP.
 
-    With --tls, STARTTLS and a client certificate are required, and the settings to use with routes/outbound.yaml are
-    printed; without, it speaks in clear.
+    Every address has a mailbox; its mails are forgotten at the end. Who asks for delivery reports (DSN) gets them.
+    With --tls, STARTTLS and a client certificate are required; without, it speaks in clear. Prints the settings to use
+    with routes/outbound.yaml and routes/inbound.yaml, then a line a mail.
     """
     try:
-        from pfiflow.simulators.mail import MailSimulator
+        from pfiflow.simulators.delivery_report import Fate
+        from pfiflow.simulators.mail import ReceivedMail
+        from pfiflow.simulators.operator import MailOperator
     except ModuleNotFoundError as error:
         raise _not_installed(error) from None
 
     options = None if tls is None else _certificates(tls, listen)
     logins = {login: ""} if login else None
-    simulator = MailSimulator(folder=folder, tls=options, logins=logins, host=listen.host, port=listen.port)
-    for rule in refuse:
-        address, equals, code = rule.rpartition("=")
-        if not equals or not code.isascii() or not code.isdigit() or not 400 <= int(code) <= 599:
-            raise click.BadParameter("expected ADDRESS=CODE, such as a@b.fr=550", param_hint="--refuse")
-        simulator.script("RCPT", f"{code} refused by the simulator", address=address)
-    _until_signal(simulator, "smtp", listen)
-    click.echo(f"{len(simulator.received)} mails in {folder}")
+    operator = MailOperator(
+        folder=folder, tls=options, logins=logins, host=listen.host, smtp_port=listen.port, imap_port=imap
+    )
+    for address, code in _pairs(refuse, "--refuse", "a@b.fr=550"):
+        if not re.fullmatch("[45][0-9]{2}", code):
+            raise click.BadParameter("an SMTP code is 400 to 599", param_hint="--refuse")
+        operator.smtp.script("RCPT", f"{code} refused by the simulator", address=address)
+    for address in bounce:
+        operator.bounce(address, "5.2.2", "552 5.2.2 mailbox full, says the simulator")
+    for address, file in _pairs(deliver, "--deliver", "a@b.fr=mail.eml"):
+        try:
+            operator.post(address, Path(file).read_bytes())
+        except OSError as error:
+            raise click.BadParameter(f"{file}: {error.strerror}", param_hint="--deliver") from None
+
+    def show(received: ReceivedMail, fates: Sequence[Fate]) -> None:
+        told = ", ".join(f"{fate.action}: {fate.recipient}" for fate in fates)
+        click.echo(f"from {received.sender or '<>'}, {len(received.content)} bytes; {told}")
+
+    def announce() -> None:
+        for name, port in (("SMTP", operator.smtp.port), ("IMAP", operator.imap.port)):
+            click.echo(f"PFI_{name}_HOST={'localhost' if tls is not None else listen.host}")
+            click.echo(f"PFI_{name}_PORT={port}")
+        click.echo(f"listening on imap://{Address(listen.host, operator.imap.port)}")
+
+    operator.on_mail = show
+    _until_signal(operator, "smtp", listen, announce)
+    click.echo(f"{len(operator.smtp.received)} mails in {folder}")
 
 
 @sim.command("dmp")
@@ -204,6 +243,15 @@ def dmp(
         click.echo(f"PFI_SEAL_KEY={simulator.seal.key}")
 
     _until_signal(simulator, "https", listen, announce)
+
+
+def _pairs(values: tuple[str, ...], option: str, example: str) -> Iterator[tuple[str, str]]:
+    """Address and value of each `ADDRESS=VALUE`."""
+    for value in values:
+        address, equals, rest = value.partition("=")
+        if not equals or "@" not in address or not rest:
+            raise click.BadParameter(f"such as {example}", param_hint=option)
+        yield address, rest
 
 
 def _until_signal(

@@ -51,6 +51,8 @@ class MailSimulator(ThreadedServer):
         port: the port that it listens on, once started.
         received: the mails accepted, oldest first.
         errors: what went wrong inside the server itself, for tests to assert empty.
+        is_known: whether a recipient has a mailbox, or is another server's; who is not gets 550.
+        on_mail: called in the server's thread with each mail accepted, before its 250 leaves.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class MailSimulator(ThreadedServer):
         self.received: list[ReceivedMail] = []
         self.folder = folder
         self.dsn = dsn
+        self.is_known: Callable[[str], bool] = lambda _address: True
+        self.on_mail: Callable[[ReceivedMail], None] = lambda _mail: None
         self._host = host
         self._tls = tls
         self._logins = logins
@@ -166,11 +170,12 @@ class MailSimulator(ThreadedServer):
         return self._script.take(stage, address)
 
     def accept(self, mail: ReceivedMail) -> None:
-        """Keep a mail."""
+        """Keep a mail, and hand it on."""
         self.received.append(mail)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"{len(self.received):05}.eml").write_bytes(mail.content)
+        self.on_mail(mail)
 
 
 class _Server(SMTP):
@@ -281,6 +286,9 @@ class _Server(SMTP):
         found = self._parameters("RCPT", arg)
         assert self.envelope is not None
         before = len(self.envelope.rcpt_tos)
+        if found is not None and self.envelope.mail_from and not self._simulator.is_known(found[0]):
+            await self.push("550 5.1.1 no such mailbox here")
+            return
         await super().smtp_RCPT(arg if found is None else found[2])
         if found is not None and len(self.envelope.rcpt_tos) > before:
             self.recipient_parameters.append(found[1])
