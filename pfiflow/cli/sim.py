@@ -57,6 +57,7 @@ def sim() -> None:
 @click.option("--delay", default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--error", default="207", show_default=True, help="ERR-3 of a refusal.")
 @click.option("--detail", default="", help="ERR-5 of a refusal with 207, such as 902.")
+@click.option("--unknown", multiple=True, metavar="INS", help="Refuse this patient's documents with 902; repeatable.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Keep each message there, as .hl7.")
 @click.option("--tls", type=click.Path(file_okay=False, path_type=Path), help="TLS; certificates are made in there.")
 def dpi(
@@ -66,6 +67,7 @@ def dpi(
     delay: float,
     error: str,
     detail: str,
+    unknown: tuple[str, ...],
     folder: Path | None,
     tls: Path | None,
 ) -> None:
@@ -77,6 +79,7 @@ def dpi(
 
     options = None if tls is None else _certificates(tls, listen)
     simulator = DpiSimulator(host=listen.host, port=listen.port, tls=options)
+    simulator.unknown_patients.update(unknown)
     if answer != "AA" or delay:
         assert answer in _DPI_ANSWERS
         simulator.script(answer, times=times, delay=delay, error=error, detail=detail)  # type: ignore[arg-type]

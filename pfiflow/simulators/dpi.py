@@ -84,6 +84,7 @@ class DpiSimulator(ThreadedServer):
         connections: how many connections came.
         errors: what went wrong inside the server itself, for tests to assert empty.
         on_message: called in the server's thread with each message, once it is answered.
+        unknown_patients: matricules (INS) of patients whom it does not know: their documents are refused with 902.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, tls: TlsOptions | None = None) -> None:
@@ -91,6 +92,7 @@ class DpiSimulator(ThreadedServer):
         self.port = port
         self.received: list[ReceivedMessage] = []
         self.connections = 0
+        self.unknown_patients: set[str] = set()
         self.on_message: Callable[[ReceivedMessage], None] = lambda _message: None
         self._host = host
         self._tls = tls
@@ -191,6 +193,8 @@ class DpiSimulator(ThreadedServer):
             writer.transport.abort()
             return False
         message, problems = _read(payload)
+        if message is not None and not problems and _names(message, self.unknown_patients):
+            problems = (Problem("207", "no patient with this identity", "PID-3", detail_code="902"),)
         code = "AE" if problems and rule is _USUAL else rule.answer
         answer = self._acknowledgement(message, payload, code, rule, problems)
         received = ReceivedMessage(
@@ -294,6 +298,12 @@ def _read(payload: bytes) -> tuple[Message | None, tuple[Problem, ...]]:
         return message, check(message)
     except MessageError as error:
         return None, (error.problem,)
+
+
+def _names(message: Message, matricules: set[str]) -> bool:
+    """Whether an MDM is about one of these patients (CX of PID-3 with the type INS)."""
+    found = (each.split(b"^") for each in message.all("PID")[0].field(3).split(b"~")) if message.all("PID") else ()
+    return any(each[0].decode("ascii", "replace") in matricules for each in found)
 
 
 def _text(message: Message | None, path: str) -> str:
