@@ -268,10 +268,10 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (1, 2_000_000_000), (40_001, 1_000)])
 def test_decompression_bombs_are_refused_before_they_open(width: int, height: int) -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(Rejected):
         read_images(bomb(width, height), "image/png", "")
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 @given(

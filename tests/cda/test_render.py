@@ -596,9 +596,9 @@ def test_a_huge_span_costs_nothing() -> None:
         "<table><tbody><tr><td colspan='1000000000' rowspan='99999999999999999999'>A</td><td>B</td></tr>"
         "<tr><td colspan='0'>C</td><td colspan='-3' rowspan='x'>D</td></tr></tbody></table>"
     )
-    begin = time.perf_counter()
+    begin = time.thread_time()
     check_nothing_lost(data)
-    assert time.perf_counter() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 @pytest.mark.parametrize(
@@ -619,10 +619,10 @@ def test_a_huge_span_costs_nothing() -> None:
 def test_hostile_narratives_are_refused_in_seconds(text: str) -> None:
     data = structured(f"<title>Section</title><text>{text}</text>{media('im', picture('L', 'PNG'), 'image/png')}")
     document, tree = read(data)
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(Rejected, match="cannot be rendered as PDF") as refusal:
         render(document, tree)
-    assert time.perf_counter() - begin < 30  # 0.1 to 5 s alone on the machine
+    assert time.thread_time() - begin < 30  # 0.1 to 5 s alone on the machine
     assert refusal.value.problems[0].code == "207"
 
 

@@ -204,9 +204,9 @@ def test_a_document_made_to_be_long_is_explained_in_a_moment(number: int, report
     for _ in range(number):
         telecom.addnext(etree.Element(V3 + "telecom", bogus="x"))
     for checker in (CHECKER, SchemaChecker(schema_path("cda-header.xsd"))):
-        start = time.perf_counter()
+        start = time.thread_time()
         found = checker.check(tree)
-        assert time.perf_counter() - start < 5
+        assert time.thread_time() - start < 5
         assert len(found) == reported
         assert found[-1].location.endswith("telecom/@bogus" if number > 10_000 else "]/@bogus")
 

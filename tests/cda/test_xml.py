@@ -102,9 +102,9 @@ PARAMETER = '<!DOCTYPE a [<!ENTITY % x SYSTEM "http://127.0.0.1:9/x.dtd"> %x;]><
 )
 def test_a_doctype_is_refused_in_no_time(text: str, prolog: str) -> None:
     data = (prolog + text).encode("utf-16" if "UTF-16" in prolog else "utf-8")
-    start = time.perf_counter()
+    start = time.thread_time()
     problem = refusal(data).problems[0]
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert problem.code == "207"
     assert "DOCTYPE" in problem.message
     assert problem.location.count(":") == 1
@@ -131,9 +131,9 @@ def test_xinclude_is_not_processed(tmp_path: Path) -> None:
 def test_deep_nesting_is_refused(depth: int, padding: int) -> None:
     """Without and with libxml2's huge mode, where its own bounds are higher."""
     data = b"<a>" * depth + b"x" * padding + b"</a>" * depth
-    start = time.perf_counter()
+    start = time.thread_time()
     assert refusal(data).problems[0].code == "207"
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
 
 
 def test_the_depth_bound_is_exact() -> None:
@@ -205,10 +205,10 @@ def test_errors_say_where_and_never_what(data: bytes, location: str, words: str)
     ],
 )
 def test_hostile_input_takes_linear_time(data: bytes) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     with contextlib.suppress(Rejected):
         parse(data)
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 3
 
 
 @settings(max_examples=300, deadline=2_000)

@@ -213,9 +213,9 @@ def test_an_answer_that_cannot_be_read_is_never_success(content_type: str, body:
 
 def test_a_huge_answer_costs_nothing() -> None:
     huge = b"<a>" + bytes(100_000_000)
-    started = time.perf_counter()
+    started = time.thread_time()
     found = of(huge)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert isinstance(found, Deferred)
     assert found.ambiguous
     padded = answer(SUCCESS)[:-1] + b" " * MAX_ANSWER + b">"

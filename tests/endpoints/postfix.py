@@ -23,7 +23,7 @@ __all__ = ["Postfix", "reason_not_to_run"]
 
 _POSTFIX = "/usr/sbin/postfix"
 _DAEMONS = "/usr/lib/postfix/sbin"
-_START = 15.0  # seconds
+_START = 60.0  # seconds
 
 _MAIN = """\
 compatibility_level = 3.6
@@ -145,15 +145,16 @@ class Postfix:
         subprocess.run([_POSTFIX, "-c", f"{self._folder}/etc", "stop"], capture_output=True, check=False, timeout=30)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def mails(self, address: str, *, count: int = 1, patience: float = 15) -> list[bytes]:
-        """The mails delivered to `address`, once there are `count`."""
+    def mails(self, address: str, *, holding: bytes = b"", count: int = 1, patience: float = 60) -> list[bytes]:
+        """The mails delivered to `address` that hold these bytes, once there are `count`."""
         folder = self._folder / "mailboxes" / address / "new"
         deadline = monotonic() + patience
         while monotonic() < deadline:
-            if folder.is_dir() and len(found := sorted(folder.iterdir())) >= count:
-                return [path.read_bytes() for path in found]
+            mails = (path.read_bytes() for path in sorted(folder.iterdir())) if folder.is_dir() else ()
+            if len(found := [mail for mail in mails if holding in mail]) >= count:
+                return found
             sleep(0.05)
-        raise TimeoutError(f"{address} has no {count} mails; log:\n{self.log()}")
+        raise TimeoutError(f"{address} has no {count} such mails; log:\n{self.log()}")
 
     def log(self) -> str:
         """Postfix's log so far."""

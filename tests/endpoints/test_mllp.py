@@ -65,7 +65,7 @@ async def listening(desk: Desk, **options: Any) -> AsyncIterator[tuple[MllpSourc
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(source.run, desk, started)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await ready.wait()
         try:
             yield source, address[0]
@@ -76,7 +76,7 @@ async def listening(desk: Desk, **options: Any) -> AsyncIterator[tuple[MllpSourc
 async def read_acks(reader: asyncio.StreamReader, count: int) -> list[ack.Acknowledgement]:
     decoder = mllp.Decoder(2**20)
     found: list[ack.Acknowledgement] = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while len(found) < count:
             data = await reader.read(65536)
             if not data:
@@ -180,7 +180,7 @@ async def test_a_message_that_is_never_completed_is_dropped(monkeypatch: pytest.
     async with listening(desk, frame_timeout=Duration(0.05)) as (source, address):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(mllp.encode(message("1"))[:-2])
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             with suppress(ConnectionResetError):
                 assert await reader.read() == b""
         writer.close()
@@ -214,7 +214,7 @@ async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("pfiflow.endpoints.mllp._SWEEP", 0.02)
     async with listening(Desk(), idle_timeout=Duration(0.05)) as (_, address):
         reader, writer = await asyncio.open_connection(address.host, address.port)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await reader.read() == b""
         writer.close()
 
@@ -251,7 +251,7 @@ async def test_beyond_max_buffered_a_connection_is_closed_and_nothing_of_it_was_
     async with listening(desk, max_buffered=Size(100_000)) as (source, address):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"\x0b" + b"x" * 300_000)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             with suppress(ConnectionResetError):
                 assert await reader.read() == b""
         writer.close()
@@ -265,7 +265,7 @@ async def test_bytes_outside_frames_end_the_connection() -> None:
     async with listening(Desk(), max_garbage=Size(10_000)) as (_, address):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"GET / HTTP/1.1\r\n" * 2000)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             with suppress(ConnectionResetError):
                 assert await reader.read() == b""
         writer.close()

@@ -204,7 +204,7 @@ def test_a_server_that_says_nothing_is_left(plain: MailSimulator) -> None:
     started = monotonic()
     with pytest.raises(Deferred):
         send(open_to(plain.port, connect_timeout=0.2), mail())
-    assert monotonic() - started < 5
+    assert monotonic() - started < 25
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ class World:
         return Engine(definition, store or MemoryStore(), self.registry())
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until the condition holds; fail when it does not in time."""
     with anyio.fail_after(seconds):
         while not condition():

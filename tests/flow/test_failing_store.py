@@ -82,7 +82,7 @@ async def test_a_probe_that_could_not_claim_is_followed_by_another() -> None:
         await engine.send("intake", b"ada:bread")
         await eventually(lambda: bool(world.van.attempts))
         down, store.claims = False, 1
-        await eventually(lambda: bool(world.van.delivered), 10)
+        await eventually(lambda: bool(world.van.delivered))
     assert store.failed == 1
 
 

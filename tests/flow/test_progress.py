@@ -83,7 +83,7 @@ class Depot:
         return Engine(FlowDefinition(routes, channels), self.store, Registry.of(post))
 
     async def found(self, channel: str, state: str) -> MessageSummary:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while not (found := await self.store.messages(channel=channel, state=state)):  # type: ignore[arg-type]
                 await anyio.sleep(0.005)
         return found[-1]
@@ -136,6 +136,6 @@ async def test_no_channel_is_too_full_to_be_told_of_an_end() -> None:
         for number in range(2, 4):
             await engine.send("intake", f"bread{number}".encode())
         await eventually(lambda: depot.attempts == 4)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while len(await depot.store.messages(channel="told")) < 4:
                 await anyio.sleep(0.005)

@@ -388,10 +388,10 @@ class TestCost:
         assert_linear(prepared, 900, 9_000)
 
     def test_many_segments_are_linear(self) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         message = parse(b"MSH|^~\\&|A\r" + b"NTE|1||a\r" * 9_999)
         assert sum(len(message.get(f"NTE[{n}]-3")) for n in range(1, 10_000)) == 9_999
-        assert time.perf_counter() - start < 2
+        assert time.thread_time() - start < 2
 
 
 def touch_everything(message: Message) -> None:

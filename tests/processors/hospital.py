@@ -112,13 +112,13 @@ class Hospital:
 
     async def settled(self) -> None:
         """Nothing waits in any channel that is read here."""
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             for channel in ("mail", "delivery", "answers", "reports", "receipts"):
                 while (await self.counts(channel))[0]:
                     await anyio.sleep(0.01)
 
     async def until_delivered(self, count: int) -> None:
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             while len(self.documents.received) < count:
                 await anyio.sleep(0.01)
 

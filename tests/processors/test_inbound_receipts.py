@@ -280,7 +280,7 @@ async def test_a_report_that_comes_before_the_mail_is_settled_waits(start: Start
         client = MllpClient(parse_address(site.engine.status()["transmission"].address.removeprefix("mllp://")))
         assert (await client.deliver(order)).accepted
         await client.aclose()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while not operator.received:
                 await anyio.sleep(0.01)
         assert await site.put(dsn(operator.received[0].content, A)) == "done"

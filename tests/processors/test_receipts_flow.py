@@ -84,7 +84,7 @@ class Flow:
         return status.waiting, status.done, status.dead
 
     async def settled(self, *channels: str) -> None:
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             for channel in channels:
                 while (await self.counts(channel))[0]:
                     await anyio.sleep(0.01)

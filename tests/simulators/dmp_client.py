@@ -193,17 +193,18 @@ def post(
     outgoing: Outgoing,
     context: ssl.SSLContext,
     *,
-    timeout: float = 10,
+    patience: float = 60,
     content_type: str = "",
     body: bytes = b"",
 ) -> Got:
     service = "repository" if outgoing.action == ACTION else "registry"
     parts = urlsplit(url)
-    connection = http.client.HTTPSConnection("localhost", parts.port, timeout=timeout, context=context)
+    connection = http.client.HTTPSConnection("localhost", parts.port, timeout=60, context=context)
     try:
         content = body or b"".join(outgoing.parts)
         headers = {"Content-Type": content_type or outgoing.content_type}
         connection.request("POST", f"{parts.path}/{service}", content, headers)
+        connection.sock.settimeout(patience)  # for the answer alone: the request has left whole
         answer = connection.getresponse()
         return Got(answer.status, answer.headers.get("Content-Type", ""), answer.read(), answer.headers)
     finally:

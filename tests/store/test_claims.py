@@ -165,7 +165,7 @@ async def test_a_cancelled_claim_leaves_its_lane_free(store: AnyStore) -> None:
         try:
             claim = await task
         except asyncio.CancelledError:
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 while (claim := await store.claim("c", now=20.0)) is None:
                     await asyncio.sleep(0.001)
         assert claim is not None
@@ -208,13 +208,13 @@ async def test_next_due_skips_leased_lanes(store: AnyStore) -> None:
 async def test_wait_returns_at_once_for_what_came_since_the_last_empty_claim(store: AnyStore) -> None:
     assert await store.claim("c", now=1.0) is None
     await put(store, "a")
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await store.wait("c", timeout=60.0)
 
 
 async def test_wait_wakes_for_commit_release_replay_and_hold(store: AnyStore) -> None:
     async def woken_by(change: asyncio.Future[object]) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await asyncio.gather(store.wait("c", timeout=60.0), change)
 
     assert await store.claim("c", now=1.0) is None
@@ -232,7 +232,7 @@ async def test_wait_ends_after_its_timeout(store: AnyStore) -> None:
     assert await store.claim("c", now=1.0) is None
     started = time.monotonic()
     await store.wait("c", timeout=0.05)
-    assert 0.04 < time.monotonic() - started < 2.0
+    assert 0.04 < time.monotonic() - started < 30
 
 
 async def test_wait_is_not_woken_by_another_channel(store: AnyStore) -> None:
@@ -255,7 +255,7 @@ async def test_no_wake_up_is_lost_between_next_and_release(store: AnyStore) -> N
         if following is not None:
             assert await finish(store, following) is None
             continue
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await store.wait("c", timeout=60.0)
         assert len(await drain(store)) == 1
 
@@ -278,7 +278,7 @@ async def test_one_message_wakes_one_worker_and_a_cancelled_one_passes_it_on(sto
     await asyncio.sleep(0.01)
     assert sorted(woken) in ([0, 1, 2], [0, 2, 3])
     await store.set_hold("c", hold=False, now=20.0)  # may matter to all
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -293,6 +293,6 @@ async def test_calls_that_the_closing_overtakes_end(sqlite_store: SqliteStore) -
     tasks = [asyncio.ensure_future(work()) for _ in range(8)]
     await asyncio.sleep(0.003)
     await sqlite_store.aclose()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(result) for result in results} <= {StoreError, type(None)}

@@ -129,5 +129,5 @@ asyncio.run(main())
 """
     output = await asyncio.to_thread(subprocess.check_output, [sys.executable, "-c", code])
     assert output == b"1\n"
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert (await claimed(sqlite_store)).message.sequence == sequence

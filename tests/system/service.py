@@ -53,7 +53,7 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], T], *, timeout: float = 15.0, what: str = "") -> T:
+def until(condition: Callable[[], T], *, timeout: float = 60.0, what: str = "") -> T:
     """The first true value of `condition`, asked again and again."""
     deadline = time.monotonic() + timeout
     while True:
@@ -209,7 +209,7 @@ class Service:
         found = self.ask(lambda store: store.journal(limit=100_000))
         return [entry for entry in found if event in {"", entry.event}]
 
-    def settled(self, *, timeout: float = 30.0) -> None:
+    def settled(self, *, timeout: float = 60.0) -> None:
         """Wait until no mail waits. When some do for too long, says which and why."""
         try:
             until(lambda: self.channel().waiting == 0, timeout=timeout)
@@ -267,7 +267,7 @@ def _identity_of(message: bytes) -> Iterable[str]:
 class Peer:
     """A hospital's software: one connection, one message at a time, the answer awaited; blocking."""
 
-    def __init__(self, service: Service, *, timeout: float = 20.0) -> None:
+    def __init__(self, service: Service, *, timeout: float = 60.0) -> None:
         self._service = service
         self._timeout = timeout
         self._socket: socket.socket | None = None
