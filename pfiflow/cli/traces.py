@@ -39,7 +39,7 @@ FIELDS: Final = (
 _HEADERS: Final = {"document": ("document-id",), "mail": ("message-id", "mail-id"), "message": ("hl7-control-id",)}
 _FACTS: Final[Mapping[str, tuple[str, ...]]] = {
     "who": ("account", "by", "origin"),
-    "request": ("peer", "to", "recipient", "mailbox"),
+    "request": ("request", "peer", "to", "recipient", "mailbox"),
     "answer": ("response", "answer", "code", "problems", "cause"),
     "document": ("document_id",),
     "mail": ("message_id", "about"),

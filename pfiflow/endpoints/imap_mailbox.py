@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,17 +168,17 @@ class Mailbox:
         await self.session.command("UID STORE", str(uid), r"+FLAGS.SILENT (\Deleted)")
         await self.session.command("UID EXPUNGE", str(uid))
 
-    async def ensure_folder(self, folder: str) -> None:
-        """Make the folder unless it is there. Raises CommandRefused when that is not allowed."""
+    async def ensure_folder(self, folder: str) -> bool:
+        """Make the folder unless it is there; whether it was made. Raises CommandRefused when that is not allowed."""
         name = quote(encode_folder(folder))
         try:
             await self.session.command("STATUS", name, "(UIDVALIDITY)")
         except CommandRefused:
             await self.session.command("CREATE", name)
-            try:
+            with contextlib.suppress(CommandRefused):
                 await self.session.command("SUBSCRIBE", name)  # so that webmails show it
-            except CommandRefused:
-                return
+            return True
+        return False
 
 
 def _fetched(answer: Answer) -> Iterator[tuple[bytes, bytes | None]]:

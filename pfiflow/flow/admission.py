@@ -52,8 +52,7 @@ class Admission:
 
     async def _admit(self, compiled: CompiledRoute, exchange: AnyExchange) -> Receipt:
         now = self.settlement.clock.now()
-        if not exchange.id:
-            exchange = evolve(exchange, id=self.new_id(now), received=now)
+        exchange = evolve(exchange, id=exchange.id or self.new_id(now), received=exchange.received or now)
         work = Work(compiled.id, now)
         work.record(exchange.with_note("received", origin=exchange.origin))
         try:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from attrs import field, frozen
 
 from pfiflow.errors import ConfigError
-from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.exchange import Exchange, Note
 from pfiflow.store.api import Record
 
 __all__ = [
@@ -55,10 +55,37 @@ class Receipt:
 class Receive(Protocol):
     """How a source hands an exchange to its route. Returns once the unit of work is durable, never before.
 
-    Raises Rejected (permanent refusal), Deferred (temporary: overload, full disk, stopping), or the defect itself.
+    Nothing else that a source does is known to the engine: `journal` is where it says so. A call raises Rejected
+    (permanent refusal), Deferred (temporary: overload, full disk, stopping), or the defect itself.
     """
 
     async def __call__(self, exchange: Exchange[Any], /) -> Receipt: ...
+
+    def new_id(self) -> str:
+        """An id for an exchange that is about to be handed in.
+
+        For a source that will speak of it in the journal, whatever becomes of it; otherwise leave the id empty.
+        """
+        ...
+
+    async def journal(self, *notes: Note, exchange_id: str = "", rationed: bool = False) -> None:
+        """Write facts to the journal beside any unit of work; returns once they are durable.
+
+        For what a source does on its own behalf (it logged in, a connection was lost), and for what it does with an
+        exchange once that is settled or without handing it in (it acknowledged, set aside, refused at the door).
+        Facts are as `Note` says.
+
+        While the store fails this waits, since the thing is done. When the engine stops before the store works again,
+        the log says that a line was lost. Raises nothing.
+
+        Args:
+            notes: one a line.
+            exchange_id: the exchange that they are about, if any.
+            rationed: of what may repeat without end while a peer fails: ten lines of an event follow each other, then
+                one in a quarter of an hour, over all lives of the route's source. The next rationed line that is
+                written has the fact `unwritten`: the events withheld since, each with its count.
+        """
+        ...
 
 
 class Source(Protocol):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import anyio
 from attrs import define, field, frozen
 
-from pfiflow.errors import Deferred
 from pfiflow.flow.admission import Admission
 from pfiflow.flow.compiled import CompiledRoute, InFlight
-from pfiflow.flow.component import Receipt, Source
+from pfiflow.flow.component import Source
 from pfiflow.flow.delivery import Delivery
-from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.entrance import Entrance
 from pfiflow.flow.outcome import describe, safe_traceback
 from pfiflow.flow.pipeline import Compiler
 from pfiflow.flow.route import FromChannel, FromEndpoint
@@ -23,7 +22,6 @@ __all__ = ["RouteState", "RouteStatus", "RunningRoute"]
 
 logger = logging.getLogger("pfiflow.engine")
 
-AnyExchange: TypeAlias = Exchange[Any]
 RouteState = Literal["starting", "running", "backing-off", "stopped"]
 
 _RESTART_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -52,8 +50,10 @@ class RunningRoute:
     status: RouteStatus = field(init=False)
     stopping: anyio.Event = field(init=False, factory=anyio.Event)
     in_flight: InFlight = field(init=False, factory=InFlight)
+    receive: Entrance = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.receive = Entrance(self.compiled, self.admission, self.stopping, self.in_flight)
         self.source = self._build_source()
         self.status = RouteStatus(self.compiled.id, "starting")
 
@@ -65,13 +65,6 @@ class RunningRoute:
         component = self.compiler.registry.component(origin.source, "source")
         source: Source = self.compiler.build(component, origin.options)
         return source
-
-    async def receive(self, exchange: AnyExchange, /) -> Receipt:
-        """See `Receive`."""
-        if self.stopping.is_set():
-            raise Deferred("the engine is stopping")
-        with self.in_flight:
-            return await self.admission.receive(self.compiled, exchange)
 
     def delivery(self, channel: str) -> Delivery:
         """What works the channel that this route reads."""

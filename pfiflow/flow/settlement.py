@@ -45,10 +45,11 @@ class Settlement:
         )
         await self.store.commit(unit)
 
-    async def settle(self, work: Work, settle: Done | Retry | Dead) -> bool:
+    async def settle(self, work: Work, settle: Done | Retry | Dead | None) -> bool:
         """Commit an outcome; keep trying while the store fails, since the outside world has been told already.
 
-        False when the engine stops before it could be stored.
+        `settle` is None for what concerns no message of a channel: journal lines of a source. False when the engine
+        stops before it could be stored.
         """
         while True:
             try:
@@ -56,11 +57,9 @@ class Settlement:
             except DuplicateKeyError:
                 work.ledger.clear()  # recorded by an earlier attempt of this same message
             except StoreError as error:
+                what = f"the outcome of message {settle.sequence}" if settle is not None else _events(work)
                 logger.error(  # noqa: TRY400 - the store's own words say it all
-                    "the outcome of message %d cannot be stored yet: %s",
-                    settle.sequence,
-                    error,
-                    extra={"route": work.route},
+                    "%s cannot be stored yet: %s", what, error, extra={"route": work.route}
                 )
                 if self.stopping.is_set():
                     return False
@@ -116,3 +115,7 @@ class Settlement:
                 type(failure).__name__,
                 extra={"route": compiled.id, "exchange": exchange.id},
             )
+
+
+def _events(work: Work) -> str:
+    return f"the journal's {', '.join(entry.event for entry in work.journal)}"

@@ -301,7 +301,7 @@ def test_mails_that_another_client_removes_are_forgotten(server: ImapServer, use
     async def run() -> None:
         route = Route(answer)
         async with reading(options, route) as source:
-            await until(lambda: route.taken and not source._waiting, "forgot")
+            await until(lambda: route.taken and not source.mails.waiting, "forgot")
             server.deliver(user, mail("next"))
             await until(lambda: "next" in route.subjects, "took the next")
 

@@ -345,7 +345,7 @@ def test_a_source_reads_on_after_hostile_answers(hurried: ImapInOptions, server_
         async with FakeImap(server_tls.server_context(), BAD_ANSWERS["a huge literal announced"]) as server:
             route = Route()
             async with reading(attrs.evolve(hurried, port=server.port), route) as source:
-                await until(lambda: list(source._waiting) == [1], "put the mail off")
+                await until(lambda: list(source.mails.waiting) == [1], "put the mail off")
             assert not route.taken
 
     asyncio.run(run())

@@ -15,7 +15,7 @@ from pfiflow.endpoints.mllp import MllpInOptions, MllpSource
 from pfiflow.endpoints.mllp_client import MllpClient
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Receipt
-from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.exchange import Exchange, Note
 from pfiflow.flow.options import Address, Duration, Size
 from pfiflow.hl7 import ack, mllp
 from tests.flow.bakery import eventually
@@ -50,6 +50,12 @@ class Desk:
         self.taken.append(control_id)
         self.origins.append(exchange.origin)
         return Receipt(exchange)
+
+    def new_id(self) -> str:
+        return "not asked for"
+
+    async def journal(self, *notes: Note, exchange_id: str = "", rationed: bool = False) -> None:
+        """Not asked for."""
 
 
 @asynccontextmanager

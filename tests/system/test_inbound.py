@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from pfiflow.simulators.mail import MailSimulator
 from tests.endpoints.dovecot import Dovecot, reason_not_to_run
 from tests.segur.mails import sent
 from tests.system.conftest import Keys
-from tests.system.service import ROOT, Service, until
+from tests.system.service import ROOT, Service, run_command, until
 
 pytestmark = pytest.mark.skipif(bool(reason_not_to_run()), reason=reason_not_to_run() or "Dovecot runs")
 
@@ -125,5 +126,20 @@ def test_from_the_mailbox_to_the_answer(
         dovecot.deliver(BOX, b"From: somebody@demo.mssante.fr\r\nSubject: bonjour\r\n\r\nBonjour.\r\n")
         until(lambda: len(dovecot.mails(BOX, "PFI-Refuses")) == 1, what="left to people")
         until(lambda: len(dovecot.mails(BOX)) == 1, what="moved, not copied")
+        until(lambda: len(service.journal("mail-marked")) == 2, what="told of both")
         service.terminate()
     assert len(operator.received) == 1
+    result = run_command("traces", "--store", str(service.store_path))
+    assert result.returncode == 0, result.stderr
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    actions = [
+        (line["action"], line["request"], line["answer"]) for line in told if line["action"].startswith("mailbox")
+    ]
+    server = f"localhost:{dovecot.port} STARTTLS AUTH PLAIN"
+    assert actions[:2] == [("mailbox-folder", "CREATE PFI-Refuses", "OK"), ("mailbox-login", server, "OK")]
+    assert [action for action, _, _ in actions[2:]] == ["mailbox-logout"]
+    first, second = (line for line in told if line["action"] == "mail-marked")
+    assert (first["who"], first["request"], first["answer"]) == (BOX, "UID STORE 1 +FLAGS $PfiflowDone", "OK")
+    assert (second["request"], second["details"]["reason"]) == ("UID MOVE 2 PFI-Refuses", "rejected: 207")
+    of_the_first = {line["action"] for line in told if line.get("exchange") == first["exchange"]}
+    assert {"received", "mail-read", "mail-marked"} <= of_the_first
