@@ -241,8 +241,13 @@ class Registry:
             items.extend(loaded)
         return cls.of(*items, *more)
 
-    def component(self, name: str, kind: str | None = None) -> Component:
-        """The component of that name (and kind). Raises ConfigError with the nearest known name."""
+    def component(self, name: str | Component, kind: str | None = None) -> Component:
+        """The component of that name (and kind). Raises ConfigError with the nearest known name.
+
+        One that a route carries itself, registered nowhere, is itself.
+        """
+        if isinstance(name, Component):
+            return name
         found = self.components.get(name)
         if found is not None and kind in {None, found.kind}:
             return found

@@ -200,7 +200,7 @@ class Compiler:
     def _process(self, step: r.Process) -> Pipeline:
         component: Component | None = None
         function: Callable[[AnyExchange], Any]
-        if isinstance(step.processor, str):
+        if isinstance(step.processor, str | Component):
             component = self.registry.component(step.processor, "processor")
             function = self.build(component, step.options)
         else:
@@ -214,6 +214,9 @@ class Compiler:
                 result = function(exchange)
                 if inspect.isawaitable(result):
                     result = await result
+            if not isinstance(result, Exchange):
+                name = component.name if component is not None else getattr(function, "__qualname__", repr(function))
+                raise TypeError(f"processor {name} returned {type(result).__name__}, not an Exchange")
             return work.record(result)
 
         return process

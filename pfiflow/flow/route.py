@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from pfiflow.flow.component import NoOptions
+from pfiflow.flow.component import Component, NoOptions
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration, Range, option
@@ -60,11 +60,29 @@ __all__ = [
 
 @frozen
 class Place:
-    """Where a thing was written: line and column from 1."""
+    """Where a thing was written: line and column from 1.
+
+    What a template writes is there as often as the template is used: `via` is the place of the use. An argument stands
+    where it was given, `via` the place in the template that it fills.
+    """
 
     file: str
     line: int
     column: int
+    via: Place | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def way(self) -> str:
+        """The places that led here, as the end of a message; "" for most."""
+        places: list[str] = []
+        place = self.via
+        while place is not None:
+            places.append(str(place))
+            place = place.via
+        return f" (through {', '.join(places)})" if places else ""
 
 
 Predicate: TypeAlias = Expression | Callable[[Exchange[Any]], Any]
@@ -75,9 +93,9 @@ _PLACE = field(default=None, kw_only=True, eq=False, repr=False)
 
 @frozen
 class Process:
-    """A processor from the registry by name, or (in Python only) a function in its place."""
+    """A processor: from the registry by name, a component of an integrator's own, or (in Python only) a function."""
 
-    processor: str | Callable[[Exchange[Any]], Any]
+    processor: str | Component | Callable[[Exchange[Any]], Any]
     options: Any = NoOptions()
     id: str = ""
     place: Place | None = _PLACE

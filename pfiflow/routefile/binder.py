@@ -92,6 +92,9 @@ class Binder:
         if len(kinds) > 1:
             return self._union(node, kinds, name)
         (kind,) = kinds
+        special = self.special(kind)
+        if special is not None:
+            return special(node)
         if kind in LEAVES:
             return self._leaf(node, kind, name, attribute)
         origin = typing.get_origin(kind)

@@ -43,6 +43,10 @@ CODES: Final[Mapping[str, Code]] = {
         endpoint="an endpoint that is not declared",
         expression="not a CEL expression",
         placeholder="not a placeholder",
+        template="a template that is wrong, or not there",
+        parameter="a parameter that its template does not have, or where it cannot stand",
+        override="nothing to override, or not so",
+        python="no processor in a module of one's own",
         secret="a secret written out, or empty",  # noqa: S106 - says what is wrong
     ),
     # It loads, and goes wrong with the first exchange.

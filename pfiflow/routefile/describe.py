@@ -19,7 +19,15 @@ from pfiflow.errors import ConfigError
 from pfiflow.flow.component import BodyType, Component, Field, Registry
 from pfiflow.flow.options import Range, is_secret
 from pfiflow.flow.route import Step
-from pfiflow.routefile.grammar import EIP_STEPS, EipStep, NamedEndpoint, RouteFile, RouteSource, Target
+from pfiflow.routefile.grammar import (
+    EIP_STEPS,
+    ComponentPart,
+    EipStep,
+    NamedEndpoint,
+    RouteFile,
+    RouteSource,
+    Target,
+)
 from pfiflow.routefile.leaves import LEAVES, as_yaml, is_options, members, options_of, written
 from pfiflow.routefile.state import elements, type_name
 
@@ -242,6 +250,8 @@ def _one(kind: Any) -> str:
         return f"mapping of {LEAVES[arguments[0]].called} to {_type(arguments[1], None)}"
     if kind is NamedEndpoint or is_options(kind):
         return "source or sink" if kind is NamedEndpoint else "mapping"
+    if kind is ComponentPart:
+        return "a component or step, with some of its options"
     return _type(arguments[0], None) if arguments else str(getattr(kind, "__name__", kind)).lower()
 
 

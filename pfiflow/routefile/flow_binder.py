@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
+from pfiflow.errors import ConfigError
 from pfiflow.flow import route as r
 from pfiflow.flow.component import Component, Registry
 from pfiflow.flow.route import Place
 from pfiflow.routefile.binder import FAILED, Binder
-from pfiflow.routefile.grammar import EIP_STEPS, NamedEndpoint, RouteSource, Target
-from pfiflow.routefile.leaves import ChannelName, FileName
+from pfiflow.routefile.grammar import EIP_STEPS, NamedEndpoint, RouteSource, Target, Unread
+from pfiflow.routefile.leaves import ChannelName, FileName, Name
 from pfiflow.routefile.nodes import MapNode, Node, ScalarNode, shown
+from pfiflow.routefile.python import python_component
+from pfiflow.routefile.templates import step_entries
 
 __all__ = ["FlowBinder"]
 
@@ -38,6 +42,8 @@ class FlowBinder(Binder):
 
     def special(self, hint: Any) -> Callable[[Node], Any] | None:
         """Converters of the types that only a flow knows."""
+        if typing.get_origin(hint) is Unread:
+            return Unread
         if hint is ChannelName:
             return self._channel
         if hint is FileName:
@@ -65,10 +71,17 @@ class FlowBinder(Binder):
         return NamedEndpoint(key.text, component, options, key.place, guessed=self.guesses > guesses)
 
     def _step(self, node: Node) -> Any:
+        if isinstance(node, MapNode):
+            ids = [value for key, value in node.entries if key.text == "id"]
+            if ids and self.convert(ids[0], Name, "id") is FAILED:
+                return FAILED
+            node = evolve(node, entries=step_entries(node))
         entry = self._one_key(node, "a step", "its name, with its options as value")
         if entry is None:
             return FAILED
         key, value = entry
+        if key.text == "python":
+            return self._python(key, value)
         eip = EIP_STEPS.get(key.text)
         if eip is not None:
             errors = len(self.report.errors)
@@ -80,6 +93,23 @@ class FlowBinder(Binder):
         component = self._component(key, ("processor",), EIP_STEPS)
         options = FAILED if component is None else self._options(entry, component)
         return FAILED if options is FAILED else r.Process(key.text, options, place=key.place)
+
+    def _python(self, key: ScalarNode, node: Node) -> Any:
+        """A processor out of a module of the integrator's own."""
+        expected = "module:name, with its options as value"
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            hint = f"Write it as `python: {{{node.text}: {{}}}}`."
+            return self.expected(node, f"a mapping of one key: {expected}", "python", None, hint)
+        entry = self._one_key(node, "`python`", expected)
+        if entry is None:
+            return FAILED
+        try:
+            component = python_component(entry[0].text, entry[0].source.directory)
+        except ConfigError as error:
+            self.report.add(entry[0].place, error.message, code=error.code, hint=error.hint)
+            return FAILED
+        options = self._options(entry, component)
+        return FAILED if options is FAILED else r.Process(component, options, place=key.place)
 
     def _source(self, node: Node) -> Any:
         found = self._end(node, "from", "source")

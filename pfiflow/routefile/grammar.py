@@ -1,14 +1,17 @@
 """What a route file consists of, as options classes: the loader reads by them, the JSON Schema is written from them.
 
 A step is a mapping of one key: the name of an EIP step (`EIP_STEPS`) or of a processor. `from`, `to` and the values
-under `endpoints` are mappings of one key as well: the name of a component, or `channel`, or `endpoint`.
+under `endpoints` are mappings of one key as well: the name of a component, or `channel`, or `endpoint`. A step may have
+an `id` beside its one key, by which an override names it.
+
+`templates` and `override` hold parts of route files that are read later, at their place: `Unread`.
 """
 
 from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, NewType, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -19,17 +22,26 @@ from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration, Range, option
 from pfiflow.flow.route import ChannelSpec, EngineOptions, Place, Step, StoreOptions
 from pfiflow.routefile.leaves import ChannelName, FileName, Name
-from pfiflow.routefile.nodes import Report
+from pfiflow.routefile.nodes import Node, Report
 
 __all__ = [
     "EIP_STEPS",
     "RESERVED",
+    "Anything",
+    "ComponentPart",
     "EipStep",
     "NamedEndpoint",
+    "Override",
+    "Parameter",
     "RouteFile",
     "RouteForm",
+    "RouteOverride",
     "RouteSource",
+    "StepOverride",
     "Target",
+    "TemplateForm",
+    "TemplateOverride",
+    "Unread",
     "check_registry",
     "message_fields",
 ]
@@ -39,6 +51,21 @@ Target: TypeAlias = r.ToChannel | r.ToEndpoint
 Steps: TypeAlias = tuple[Step, ...]
 
 _WHERE = field(default=Place("", 1, 1), kw_only=True, eq=False)  # the loader fills it in
+
+T = TypeVar("T")
+
+Anything = NewType("Anything", object)
+"""Whatever YAML can write."""
+
+ComponentPart = NewType("ComponentPart", object)
+"""The name of a component or step, with some of its options."""
+
+
+@frozen
+class Unread(Generic[T]):
+    """A part of the file that is read as `T` once it is known what it becomes."""
+
+    node: Node
 
 
 @frozen
@@ -68,11 +95,109 @@ class RouteForm:
 
 
 @frozen
+class Parameter:
+    """What a use of a template gives."""
+
+    doc: str = option(doc="What it is for, in a sentence.", example="The shop's name.")
+    type: Literal[
+        "text",
+        "integer",
+        "number",
+        "boolean",
+        "path",
+        "duration",
+        "size",
+        "address",
+        "secret",
+        "expression",
+        "name",
+        "list",
+    ] = option(default="text", doc="What may be given; `list` is a list of texts.", example="text")
+    default: Unread[Anything] | None = option(default=None, doc="Stands in when a use gives nothing.", example="north")
+    example: Unread[Anything] | None = option(default=None, doc="Shown to who uses it wrongly.", example="north")
+
+
+@frozen
+class TemplateForm:
+    """Routes, with the channels and endpoints that come with them; or steps. `${parameter:name}` is filled in."""
+
+    doc: str = option(doc="What it is for, in a sentence.", example="A shop of ours.")
+    parameters: Mapping[Name, Parameter] = option(
+        default={}, doc="What each use gives, by name.", example={"shop": {"doc": "The shop's name.", "type": "name"}}
+    )
+    routes: Unread[tuple[RouteForm, ...]] | None = option(default=None, doc="The routes.", example=[{"id": "to-shop"}])
+    channels: Unread[Mapping[Name, ChannelSpec]] | None = option(default=None, doc="Channels of these routes.")
+    endpoints: Unread[Mapping[Name, NamedEndpoint]] | None = option(default=None, doc="Endpoints of these routes.")
+    steps: Unread[Steps] | None = option(default=None, doc="The steps.", example=[{"to": {"channel": "orders"}}])
+
+
+@frozen
+class StepOverride:
+    """What becomes of a step of an included route, named by its id."""
+
+    before: Unread[Steps] | None = option(default=None, doc="Steps put before it.", example=[{"look-up": {}}])
+    after: Unread[Steps] | None = option(default=None, doc="Steps put after it.", example=[{"look-up": {}}])
+    set_: Unread[ComponentPart] | None = option(
+        default=None, doc="Options that take the place of its own.", example={"throttle": {"rate": 5}}
+    )
+    replace: Unread[Steps] | None = option(default=None, doc="Steps in its place.", example=[{"look-up": {}}])
+    remove: Literal[True] | None = option(default=None, doc="It is taken out.", example=True)
+    place: Place = _WHERE
+
+
+@frozen
+class RouteOverride:
+    """What becomes of an included route."""
+
+    from_: Unread[ComponentPart] | None = option(
+        default=None,
+        doc="Another source; or, of the same component, options that take the place of its own.",
+        example={"counter": {"seats": 8}},
+    )
+    steps: Mapping[Name, StepOverride] = option(
+        default={}, doc="By the id of a step, wherever it is in the route.", example={"check": {"remove": True}}
+    )
+    on_rejected: Unread[Steps] | None = option(default=None, doc="Takes the place of all of its own.")
+    remove: Literal[True] | None = option(default=None, doc="The whole route is taken out.", example=True)
+    place: Place = _WHERE
+
+
+@frozen
+class TemplateOverride:
+    """What becomes of an included template of steps. One of routes is no different from others once it is used."""
+
+    steps: Mapping[Name, StepOverride] = option(doc="By the id of a step.", example={"check": {"remove": True}})
+    place: Place = _WHERE
+
+
+@frozen
+class Override:
+    """Changes to what included files say. Options given here take the place of theirs, the others stay."""
+
+    store: Unread[StoreOptions] | None = option(default=None, doc="Options of the store.")
+    engine: Unread[EngineOptions] | None = option(default=None, doc="Limits of the engine.")
+    channels: Mapping[Name, Unread[ChannelSpec]] = option(
+        default={}, doc="Options of channels, by name.", example={"orders": {"workers": 8}}
+    )
+    endpoints: Mapping[Name, Unread[ComponentPart]] = option(
+        default={}, doc="Options of endpoints, by name; or another component.", example={"van": {"deliver": {}}}
+    )
+    routes: Mapping[Name, RouteOverride] = option(
+        default={}, doc="Routes, by id.", example={"to-shop": {"steps": {"check": {"remove": True}}}}
+    )
+    templates: Mapping[Name, TemplateOverride] = option(
+        default={}, doc="Templates of steps, by name.", example={"check-all": {"steps": {"check": {"remove": True}}}}
+    )
+
+
+@frozen
 class RouteFile:
     """A route file: everything in it may also come from included files."""
 
     include: tuple[FileName, ...] = option(
-        default=(), doc="Other route files, relative to this one.", example=["settings.yaml"]
+        default=(),
+        doc="Other route files, relative to this one; `pfiflow:` begins the name of one that comes with pfiflow.",
+        example=["settings.yaml"],
     )
     store: StoreOptions = option(default=StoreOptions(), doc="Where messages are kept, and for how long.")
     engine: EngineOptions = option(default=EngineOptions(), doc="Limits of the engine.")
@@ -82,7 +207,13 @@ class RouteFile:
     endpoints: Mapping[Name, NamedEndpoint] = option(
         default={}, doc="Endpoints that several routes share, by name.", example={"van": {"deliver": {}}}
     )
-    routes: tuple[RouteForm, ...] = option(default=(), doc="The routes.", example=[{"id": "to-shop"}])
+    routes: tuple[RouteForm, ...] = option(
+        default=(), doc="The routes; `use` stands for those of a template.", example=[{"id": "to-shop"}]
+    )
+    templates: Mapping[Name, TemplateForm] = option(
+        default={}, doc="What is written once and used often, by name.", example={"shop": {"doc": "A shop of ours."}}
+    )
+    override: Override = option(default=Override(), doc="Changes to what included files say.")
 
 
 # -- the options of the EIP steps ----------------------------------------------------------------------------------
@@ -273,7 +404,7 @@ EIP_STEPS: Mapping[str, EipStep] = {
     ),
 }
 
-RESERVED = frozenset({*EIP_STEPS, "channel", "endpoint"})
+RESERVED = frozenset({*EIP_STEPS, "channel", "endpoint", "id", "python", "use"})
 """Words of the route file, which no component may be called."""
 
 

@@ -24,6 +24,7 @@ from pfiflow.flow.options import Address, Duration, Secret, Size, parse_address,
 from pfiflow.routefile.scalars import core
 
 __all__ = [
+    "HOLDS_PARAMETER",
     "HOLDS_PLACEHOLDER",
     "LEAVES",
     "NAME_PATTERN",
@@ -48,8 +49,11 @@ ChannelName = NewType("ChannelName", str)
 FileName = NewType("FileName", str)
 """Another route file; relative to the one that names it."""
 
-HOLDS_PLACEHOLDER = r"\$\{(env|file):[^{}]+\}"
+HOLDS_PLACEHOLDER = r"\$\{(env|file|parameter):[^{}]+\}"
 """A text that a placeholder will change, as a regular expression for the schema."""
+
+HOLDS_PARAMETER = r"\$\{parameter:[^{}]+\}"
+"""The same for what a template alone may leave open: a name, a list."""
 
 NAME_PATTERN = "[a-z][a-z0-9]*(-[a-z0-9]+)*"
 _NAME = re.compile(NAME_PATTERN)
@@ -167,11 +171,18 @@ LEAVES: Mapping[Any, Leaf] = {
         "a reference to a secret, such as ${env:NAME} or ${file:path}",
         Secret,
         "unresolved",
-        {"type": "string", "pattern": r"^\$\{(env:[A-Za-z_][A-Za-z0-9_]*|file:[^{}]+)\}$"},
+        {"type": "string", "pattern": r"^\$\{(env:[A-Za-z_][A-Za-z0-9_]*|(file|parameter):[^{}]+)\}$"},
         named="secret",
     ),
     Expression: Leaf("expression", "an expression in quotes", Expression, "true", {"type": "string", "minLength": 1}),
-    Name: Leaf("name", "a name", _name, "name", {"type": "string", "pattern": f"^{NAME_PATTERN}$"}, named="name"),
+    Name: Leaf(
+        "name",
+        "a name",
+        _name,
+        "name",
+        {"type": "string", "pattern": f"^{NAME_PATTERN}$|{HOLDS_PARAMETER}"},
+        named="name",
+    ),
     ChannelName: Leaf("channel", "the name of a channel", str, "channel", {"type": "string"}),
     FileName: Leaf("file name", "a file name", str, "file", {"type": "string", "minLength": 1}),
 }

@@ -75,7 +75,7 @@ def _of_flow(loaded: Loaded, definition: FlowDefinition, registry: Registry, fir
 
     def found(place: Place | None, code: str, severity: Severity, message: str, hint: str = "") -> None:
         where = place or Place(first_file, 1, 1)
-        findings.add(Finding(where.file, where.line, where.column, code, severity, message, hint))
+        findings.add(Finding(where.file, where.line, where.column, code, severity, message + where.way, hint))
 
     def place_in(expression: Expression, offset: int) -> Place | None:
         written = loaded.expressions.get(id(expression))

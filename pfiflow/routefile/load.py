@@ -7,21 +7,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pfiflow.errors import ConfigError, ConfigErrors
 from pfiflow.flow.component import Registry
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.route import ChannelSpec, EngineOptions, FlowDefinition, Place, Route, StoreOptions
+from pfiflow.resources import route_path
 from pfiflow.routefile.binder import FAILED, Mode, is_null
 from pfiflow.routefile.flow_binder import FlowBinder
-from pfiflow.routefile.grammar import NamedEndpoint, RouteFile, RouteForm, check_registry
+from pfiflow.routefile.grammar import NamedEndpoint, Override, RouteFile, RouteForm, TemplateForm, check_registry
 from pfiflow.routefile.leaves import FileName, options_of
 from pfiflow.routefile.nodes import MAX_BYTES, ListNode, MapNode, Node, Report, ScalarNode, compose, shown
+from pfiflow.routefile.override import Overrides
+from pfiflow.routefile.templates import Templates
 
 __all__ = ["MAX_FILES", "Loaded", "load", "read"]
 
 MAX_FILES = 64
+SHIPPED = "pfiflow:"
+"""Begins the name of a file that comes with pfiflow, where a file is included."""
 
 
 @frozen
@@ -76,7 +81,7 @@ def read(paths: Sequence[Path], registry: Registry, mode: Mode, environment: Map
     files = _Files(binder)
     for path in paths:
         files.read(Path(path), None, ())
-    definition, channel_places = _Merger(binder, files.roots).flow()
+    definition, channel_places = _Merger(binder, list(files.roots)).flow()
     return Loaded(
         errors=tuple(sorted(report.errors, key=_position)),
         doubts=tuple(sorted(binder.doubts, key=_position)),
@@ -102,8 +107,10 @@ class _Files:
     roots: list[MapNode] = field(factory=list)
     _seen: set[Path] = field(factory=set)
 
-    def read(self, path: Path, place: Place | None, trail: tuple[Path, ...]) -> None:
-        """Read one file; `place` is where it is included, `trail` the files that led here."""
+    def read(self, path: Path, place: Place | None, trail: tuple[Path, ...], directory: Path | None = None) -> None:
+        """Read one file; `place` is where it is included, `trail` the files that led here, `directory` where relative
+        paths in it start from when that is not its own.
+        """
         where = place or Place(str(path), 1, 1)
         try:
             identity = path.resolve()
@@ -122,7 +129,7 @@ class _Files:
             reason = getattr(error, "strerror", None) or "not a file name"
             self._refuse(where, f"file {str(path)[-1000:]!r} cannot be read: {reason}.", "file")
             return
-        root = compose(str(path), path.parent, data, self.binder.report)
+        root = compose(str(path), directory or path.parent, data, self.binder.report)
         if isinstance(root, MapNode):
             self._include(path, root, (*trail, identity))
             self.roots.append(root)
@@ -148,8 +155,20 @@ class _Files:
             name = self.binder.convert(item, FileName, "include")
             if name is FAILED:
                 self.binder.partial = True
+            elif name.startswith(SHIPPED):
+                self._include_shipped(name.removeprefix(SHIPPED), item.place, trail, root.source.directory)
             else:
-                self.read(path.parent / name, item.place, trail)
+                # What a shipped file includes is shipped: its relative paths start from where it is used, not from it.
+                shipped = path.parent != root.source.directory
+                self.read(path.parent / name, item.place, trail, root.source.directory if shipped else None)
+
+    def _include_shipped(self, name: str, place: Place, trail: tuple[Path, ...], directory: Path) -> None:
+        try:
+            path = route_path(name)
+        except ConfigError as error:
+            self._refuse(place, f"include: {error.message}.", "file")
+        else:
+            self.read(path, place, trail, directory)
 
 
 @define
@@ -164,10 +183,16 @@ class _Merger:
         binder = self.binder
         for root in self.roots:
             binder.keys_are_right(root.entries, options_of(RouteFile), [], "route file", root.place)
-        store = self._single("store", StoreOptions)
-        engine = self._single("engine", EngineOptions)
+        overrides = self._overrides()
+        templates = self._templates(overrides)
+        routes = self._route_nodes(templates)
+        store = self._single("store", StoreOptions, overrides)
+        engine = self._single("engine", EngineOptions, overrides)
         named_channels = self._named("channels")
         named_endpoints = self._named("endpoints")
+        overrides.named("channels", named_channels)
+        overrides.named("endpoints", named_endpoints)
+        routes = [_with_steps(node, templates) for node in overrides.routes(routes)]
         binder.channels = frozenset(named_channels)
         channels = {
             name: binder.convert(value, ChannelSpec, f"channel {name}", place=key.place)
@@ -176,21 +201,56 @@ class _Merger:
         endpoints = {name: binder.endpoint(key, value) for name, (key, value) in named_endpoints.items()}
         binder.broken = {name for name, endpoint in endpoints.items() if endpoint is FAILED}
         binder.endpoints = {name: endpoint for name, endpoint in endpoints.items() if endpoint is not FAILED}
-        routes = self._routes()
+        route_values = self._routes(routes)
         places = {name: key.place for name, (key, _) in named_channels.items()}
-        return FlowDefinition(routes, channels, store, engine), places
+        return FlowDefinition(route_values, channels, store, engine), places
 
     def _sections(self, name: str) -> list[tuple[ScalarNode, Node]]:
         return [(key, value) for root in self.roots for key, value in root.entries if key.text == name]
 
-    def _single(self, name: str, cls: type) -> Any:
+    def _templates(self, overrides: Overrides) -> Templates:
+        templates = Templates(self.binder.report, self.binder.partial)
+        named = self._named("templates")
+        forms: dict[str, TemplateForm] = {}
+        for name, (key, value) in named.items():
+            form = self.binder.convert(value, TemplateForm, f"template {name}", place=key.place)
+            if form is FAILED:
+                templates.broken.add(name)
+            else:
+                forms[name] = form
+        overrides.templates(forms)
+        for name, form in forms.items():
+            templates.declare(named[name][0], form)
+        return templates
+
+    def _overrides(self) -> Overrides:
+        parts = [
+            self.binder.convert(value, Override, "override", place=key.place)
+            for key, value in self._sections("override")
+        ]
+        return Overrides(self.binder, self.binder.partial, tuple(part for part in parts if isinstance(part, Override)))
+
+    def _route_nodes(self, templates: Templates) -> list[Node]:
+        """The items of all `routes`, those of templates written out; their channels and endpoints join the files'."""
+        nodes: list[Node] = []
+        for _, section in self._sections("routes"):
+            if is_null(section):
+                continue
+            if not isinstance(section, ListNode):
+                self.binder.expected(section, "a list of routes", "routes", None)
+                continue
+            routes, more = templates.routes(section)
+            nodes += routes.items
+            self.roots += more
+        return nodes
+
+    def _single(self, name: str, cls: type, overrides: Overrides) -> Any:
         sections = self._sections(name)
         for key, _ in sections[1:]:
             self._twice(key.place, f"`{name}` is given", sections[0][0].place)
-        if not sections:
-            return cls()
-        key, value = sections[0]
-        return self.binder.options(value, cls, name, place=key.place)
+        place, node = (sections[0][0].place, sections[0][1]) if sections else (None, None)
+        changed = overrides.section(name, node)
+        return cls() if changed is None else self.binder.options(changed, cls, name, place=place or changed.place)
 
     def _named(self, section: str) -> dict[str, tuple[ScalarNode, Node]]:
         found: dict[str, tuple[ScalarNode, Node]] = {}
@@ -210,16 +270,10 @@ class _Merger:
                     found[key.text] = (key, value)
         return found
 
-    def _routes(self) -> tuple[Route, ...]:
+    def _routes(self, nodes: Sequence[Node]) -> tuple[Route, ...]:
         forms: dict[str, tuple[RouteForm, Place]] = {}
-        for _, section in self._sections("routes"):
-            if is_null(section):
-                continue
-            if not isinstance(section, ListNode):
-                self.binder.expected(section, "a list of routes", "routes", None)
-                continue
-            for node in section.items:
-                self._route(node, forms)
+        for node in nodes:
+            self._route(node, forms)
         return tuple(
             Route(form.id, form.from_, form.steps, form.on_rejected, place=form.place) for form, _ in forms.values()
         )
@@ -235,8 +289,19 @@ class _Merger:
             forms[form.id] = (form, place)
 
     def _twice(self, place: Place, what: str, first: Place) -> None:
-        text = f"{what} twice; the first is at {first.file}:{first.line}:{first.column}."
+        text = f"{what} twice; the first is at {first}{first.way}."
         self.binder.report.add(place, text, code="duplicate")
+
+
+def _with_steps(route: Node, templates: Templates) -> Node:
+    """The route, with the uses of templates in its steps written out."""
+    if not isinstance(route, MapNode):
+        return route
+    steps = {"steps", "on-rejected"}
+    return evolve(
+        route,
+        entries=tuple((key, templates.steps(value) if key.text in steps else value) for key, value in route.entries),
+    )
 
 
 def _entries(node: Node) -> Sequence[tuple[ScalarNode, Node]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import yaml
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pfiflow.errors import ConfigError
 from pfiflow.flow.route import Place
@@ -50,9 +50,8 @@ class Report:
 
     def add(self, place: Place, message: str, *, code: str, hint: str = "") -> None:
         """Record an error at this place."""
-        self.errors.append(
-            ConfigError(message, file=place.file, line=place.line, column=place.column, code=code, hint=hint)
-        )
+        text, line, column = message + place.way, place.line, place.column
+        self.errors.append(ConfigError(text, file=place.file, line=line, column=column, code=code, hint=hint))
 
 
 @frozen
@@ -91,8 +90,8 @@ class ScalarNode:
         offset = min(source_offset(raw, self.style, self.text, index), len(raw))
         ends = list(_LINE_END.finditer(raw, 0, offset))
         if not ends:
-            return Place(self.place.file, self.place.line, self.place.column + offset)
-        return Place(self.place.file, self.place.line + len(ends), offset - ends[-1].end() + 1)
+            return evolve(self.place, column=self.place.column + offset)
+        return evolve(self.place, line=self.place.line + len(ends), column=offset - ends[-1].end() + 1)
 
 
 @frozen(eq=False)

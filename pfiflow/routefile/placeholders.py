@@ -3,6 +3,7 @@
     ${env:NAME}              the environment variable
     ${env:NAME:-default}     the same, or `default` (up to the closing brace) when it is not set
     ${file:path}             the content of a file, without its last line end; the path starts from the route file
+    ${parameter:name}        in a template: what its use gives for that parameter, filled in before all else
     $${                      a dollar and a brace, meant literally
 
 They stand anywhere inside a scalar, never inside each other. No value ever enters an error message.
@@ -18,11 +19,21 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["MAX_FILE_BYTES", "PlaceholderError", "Reference", "UnresolvedError", "is_open", "parse", "resolve"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "PlaceholderError",
+    "Reference",
+    "UnresolvedError",
+    "is_open",
+    "parameters",
+    "parse",
+    "resolve",
+]
 
 MAX_FILE_BYTES = 64 * 1024
 
 _REFERENCE = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?|file:(?P<path>[^{}]+)")
+_PARAMETER = re.compile(r"parameter:(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)")
 _OPENING = re.compile(r"\$\$\{|\$\{(?P<inside>[^{}]*)(?P<closed>\})?")
 
 
@@ -62,6 +73,8 @@ def parse(text: str) -> tuple[str | Reference, ...]:
             pieces.append("${")
             continue
         reference = _REFERENCE.fullmatch(opening["inside"]) if opening["closed"] else None
+        if reference is None and _PARAMETER.fullmatch(opening["inside"] or ""):
+            raise PlaceholderError("a ${parameter:…} stands inside of a template only", opening.start())
         if reference is None:
             msg = "expected ${env:NAME}, ${env:NAME:-default} or ${file:path}, not nested; $${ means a literal ${"
             raise PlaceholderError(msg, opening.start())
@@ -71,6 +84,16 @@ def parse(text: str) -> tuple[str | Reference, ...]:
             pieces.append(Reference("env", reference["name"], reference["default"], opening.start()))
     pieces.append(text[position:])
     return tuple(piece for piece in pieces if piece)
+
+
+def parameters(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Where a text of a template names parameters: start, end, name."""
+    found = []
+    for opening in _OPENING.finditer(text):
+        match = _PARAMETER.fullmatch(opening["inside"] or "") if opening["closed"] else None
+        if match:
+            found.append((opening.start(), opening.end(), match["name"]))
+    return tuple(found)
 
 
 def resolve(reference: Reference, *, environment: Mapping[str, str], directory: Path) -> str:

@@ -21,8 +21,28 @@ from attrs import define, field
 from pfiflow.flow.component import Registry
 from pfiflow.flow.options import Range
 from pfiflow.flow.route import Step
-from pfiflow.routefile.grammar import EIP_STEPS, NamedEndpoint, RouteFile, RouteSource, Target, check_registry
-from pfiflow.routefile.leaves import HOLDS_PLACEHOLDER, LEAVES, Name, is_options, members, options_of, written
+from pfiflow.routefile.grammar import (
+    EIP_STEPS,
+    Anything,
+    ComponentPart,
+    NamedEndpoint,
+    RouteFile,
+    RouteForm,
+    RouteSource,
+    Target,
+    Unread,
+    check_registry,
+)
+from pfiflow.routefile.leaves import (
+    HOLDS_PARAMETER,
+    HOLDS_PLACEHOLDER,
+    LEAVES,
+    Name,
+    is_options,
+    members,
+    options_of,
+    written,
+)
 
 __all__ = ["json_schema", "schema_text"]
 
@@ -48,8 +68,8 @@ class _Writer:
 
     def schema(self) -> Schema:
         root = self._options(RouteFile)
-        for part in ("include", "channels", "endpoints", "routes"):  # all of it may be commented out
-            root["properties"][part]["type"] = [root["properties"][part]["type"], "null"]
+        for part in ("include", "channels", "endpoints", "routes", "templates"):  # all of it may be commented out
+            root["properties"][part] = _or_null(root["properties"][part])
         self.definitions["placeholder"] = {"type": "string", "pattern": HOLDS_PLACEHOLDER}
         self.definitions["steps"] = {"type": "array", "items": _reference("step")}
         self.definitions["step"] = self._step()
@@ -57,6 +77,10 @@ class _Writer:
         shared = {"endpoint": {"type": "string", "description": "A name under `endpoints`."}}
         self.definitions["source"] = _one_of({**channel, **shared, **self._components("source")})
         self.definitions["target"] = _one_of({**channel, **shared, **self._components("sink")})
+        self.definitions["use"] = {
+            "description": "The name of a template, with its parameters.",
+            **_one_key({"type": "object"}, self._one(Name)),
+        }
         self.definitions["endpoint"] = _one_of({**self._components("source"), **self._components("sink")})
         return {
             "$schema": "http://json-schema.org/draft-07/schema#",
@@ -67,7 +91,14 @@ class _Writer:
 
     def _step(self) -> Schema:
         eips = {name: {"description": eip.doc, **self._type(eip.hint)} for name, eip in EIP_STEPS.items()}
-        return _one_of({**eips, **self._components("processor")})
+        python = {
+            "description": "module:name of a processor in a module of your own, with its options.",
+            **_one_key({"type": ["object", "null"]}, {"pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"}),
+        }
+        named: Schema = {"id": {"description": "A name for overrides.", **self._one(Name)}}
+        steps = {**eips, **self._components("processor"), "python": python, "use": _reference("use")}
+        counted: Schema = {"if": {"required": ["id"]}, "then": {"minProperties": 2}, "else": {"maxProperties": 1}}
+        return {**_one_of({**named, **steps}), "maxProperties": 2, **counted}
 
     def _components(self, kind: str) -> Schema:
         names = sorted(c.name for c in self.registry.components.values() if c.kind == kind)
@@ -109,10 +140,24 @@ class _Writer:
             return {"allOf": [_reference("source")]}
         if hint == Target:
             return {"allOf": [_reference("target")]}
+        if hint == RouteForm:
+            return {
+                "if": {"required": ["use"]},
+                "then": _one_of({"use": _reference("use")}),
+                "else": self._nested(hint),
+            }
+        if typing.get_origin(hint) is Unread:
+            return self._type(typing.get_args(hint)[0])
+        if hint is Anything:
+            return {}
+        if hint is ComponentPart:
+            return _one_key({"type": ["object", "array", "null"]})
         if hint is NamedEndpoint:
             return _reference("endpoint")
         kinds = [kind for kind in members(hint) if kind is not NoneType]
-        schema = self._one(kinds[0]) if len(kinds) == 1 else {"anyOf": [self._one(kind) for kind in kinds]}
+        read = typing.get_origin(kinds[0]) is Unread
+        one = self._type if read else self._one
+        schema = one(kinds[0]) if len(kinds) == 1 else {"anyOf": [self._one(kind) for kind in kinds]}
         return _or_null(schema) if NoneType in members(hint) else schema
 
     def _one(self, kind: Any) -> Schema:
@@ -128,7 +173,8 @@ class _Writer:
         if origin is tuple:
             if arguments[0] == Step:
                 return {"allOf": [_reference("steps")]}
-            return {"type": "array", "items": self._type(arguments[0])}
+            items = self._type(arguments[0])
+            return {"type": ["array", "string"], "pattern": f"^{HOLDS_PARAMETER}$", "items": items}
         if origin is collections.abc.Mapping:
             values: Schema = {"type": "object", "additionalProperties": self._type(arguments[1])}
             return {**values, "propertyNames": self._one(Name)} if arguments[0] is Name else values
@@ -160,6 +206,12 @@ def _one_of(properties: Mapping[str, Schema]) -> Schema:
         "properties": dict(properties),
         "additionalProperties": False,
     }
+
+
+def _one_key(value: Schema, names: Schema | None = None) -> Schema:
+    """A mapping of one key, which the schema does not know."""
+    schema: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": value}
+    return {**schema, "propertyNames": names} if names else schema
 
 
 def _or_null(schema: Schema) -> Schema:

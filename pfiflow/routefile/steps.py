@@ -34,7 +34,7 @@ def walk(steps: Iterable[r.Step]) -> Iterator[r.Step]:
 def component_of(step: r.Step, registry: Registry) -> Component | None:
     """The processor or sink that a step is; None when it is an EIP step, or a function of which nothing is known."""
     match step:
-        case r.Process(processor=str(name)) | r.ToEndpoint(sink=name):
+        case r.Process(processor=str() | Component() as name) | r.ToEndpoint(sink=name):
             return registry.component(name)
         case _:
             return None

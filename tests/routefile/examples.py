@@ -94,7 +94,51 @@ routes:
     steps: []
 """
 
+RECOMPOSED = """\
+include: []
+templates:
+  shop:
+    doc: One of our shops.
+    parameters:
+      name: {doc: Its name., type: name}
+      tongues: {doc: Spoken there., type: list, default: [fr]}
+      seats: {doc: Its stools., type: integer, default: 4, example: 8}
+      key: {doc: Its back door., type: secret, default: "${env:SHOP_KEY}"}
+    channels:
+      "bread-${parameter:name}": {description: "For ${parameter:name}"}
+    endpoints:
+      "door-${parameter:name}": {shop: {address: "${parameter:name}.example:443", password: "${parameter:key}"}}
+    routes:
+      - id: "counter-${parameter:name}"
+        from: {counter: {listen: "h:1", languages: "${parameter:tongues}", seats: "${parameter:seats}"}}
+        steps:
+          - id: note
+            use: {note: {text: from a shop}}
+          - to: {channel: "bread-${parameter:name}"}
+  note:
+    doc: A line.
+    parameters: {text: {doc: What it says.}}
+    steps:
+      - id: say
+        log: {message: "${parameter:text}"}
+routes:
+  - use: {shop: {name: north}}
+  - use: {shop: {name: south, tongues: [fr, en], seats: 8}}
+override:
+  store: {path: other.db}
+  channels: {bread-south: {workers: 1}}
+  endpoints: {door-south: {shop: {address: "elsewhere.example:443"}}}
+  templates: {note: {steps: {say: {set: {log: {level: debug}}}}}}
+  routes:
+    counter-north: {remove: true}
+    counter-south:
+      from: {counter: {warm: false}}
+      steps:
+        note: {before: [{taste: }], after: [{python: {"json:loads": }}]}
+"""
+
 RIGHT = {
+    "recomposed": RECOMPOSED,
     "empty": "",
     "nothing": "channels:\nendpoints:\nroutes:\ninclude:\nstore:\nengine:\n",
     "full": FULL,
@@ -132,6 +176,19 @@ WRONG: dict[str, Wrong] = {
     "routes-mapping": Wrong("routes: {a: b}", 1, 9, "expected a list of routes, found a mapping"),
     "channels-list": Wrong("channels: [a]", 1, 11, "expected a mapping by name, found a list"),
     "channel-name": Wrong("channels: {To DMP: }", 1, 12, "lower-case letters, digits and hyphens"),
+    "step-id": Wrong("routes: [{id: r, from: {alarm: }, steps: [{id: A, taste: }]}]", 1, 48, "lower-case letters"),
+    "step-only-id": Wrong("routes: [{id: r, from: {alarm: }, steps: [{id: a}]}]", 1, 43, "found 0 keys"),
+    "step-three": Wrong("routes: [{id: r, from: {alarm: }, steps: [{id: a, taste: , bake: }]}]", 1, 43, "2 keys"),
+    "python-two": Wrong("routes: [{id: r, from: {alarm: }, steps: [{python: {a: , b: }}]}]", 1, 52, "found 2 keys"),
+    "use-two": Wrong("routes: [{use: {a: , b: }}]", 1, 11, "a mapping of one key"),
+    "template-doc": Wrong("templates: {a: {steps: []}}", 1, 13, "required and missing: doc"),
+    "parameter-type": Wrong(
+        "templates: {a: {doc: d, parameters: {b: {doc: d, type: c}}, steps: []}}", 1, 56, "one of text"
+    ),
+    "override-key": Wrong("override: {channel: {}}", 1, 12, "Did you mean 'channels'?"),
+    "override-remove": Wrong("override: {routes: {a: {remove: yes}}}", 1, 33, "expected one of true"),
+    "override-endpoint": Wrong("override: {endpoints: {a: {}}}", 1, 27, "no endpoint 'a' to override"),
+    "override-name": Wrong("override: {channels: {A b: {}}}", 1, 23, "lower-case letters"),
     "channel-option": Wrong("channels: {c: {hodl: true}}", 1, 16, "unknown option 'hodl'. Did you mean 'hold'?"),
     "channel-snake": Wrong("channels: {c: {max_waiting: 1}}", 1, 16, "Did you mean 'max-waiting'?"),
     "channel-range": Wrong("channels: {c: {workers: 0}}", 1, 25, "must be at least 1. Example: workers: 4"),

@@ -21,6 +21,7 @@ PIECES = [
     *("{", "}", "[", "]", ":", ": ", ",", "- ", "'", '"', "#", "|", ">", "&a ", "*a", "!!str ", "\n", "\t", "  ", "?"),
     *("null", "true", "1", "1.5", "-3", ".nan", "x", "é", "𝒳", "\\", "\\u0041", "\x00", "\ufeff", "\u2028"),
     *("${env:A}", "${env:A:-b}", "${file:f}", "${", "$${", "${env:", "choice", "steps", "to", "channel", "shop", "id"),
+    *("templates:", "override:", "use", "python", "a:b", "remove: true", "${parameter:name}", "${parameter:", "note"),
     *("body.x ==", "(" * 50, "30s", "1MiB", "a:1", "include: [a.yaml]", "---\n", "%YAML 1.2\n"),
 ]
 
