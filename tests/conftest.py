@@ -8,7 +8,9 @@ import hypothesis
 import pytest
 
 # Two busy cores: an example that was quick alone may take long. The timeout of the whole test still holds.
-hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
 hypothesis.settings.load_profile("busy")
 
 SHARED = Path(__file__).parents[2] / "shared"
