@@ -7,6 +7,7 @@ slow), the DSN parameters that aiosmtpd refuses, the null sender, and the store 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import threading
 from collections import Counter
@@ -25,6 +26,8 @@ __all__ = ["MailSimulator", "ReceivedMail", "Stage"]
 
 Stage = Literal["CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BODY", "RSET", "NOOP", "QUIT"]
 """Where a rule applies: a command, or CONNECT (the greeting), or BODY (after the final dot)."""
+
+logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd warns of a deprecation that is its own affair
 
 _PATH = re.compile(r"\s*(FROM|TO):\s*<([^<>]*)>(.*)", re.IGNORECASE)
 _DSN_PARAMETERS = {"MAIL": ("RET=", "ENVID="), "RCPT": ("NOTIFY=", "ORCPT=")}
@@ -71,7 +74,7 @@ class MailSimulator(ThreadedServer):
         Args:
             folder: where each accepted mail is written, as `00001.eml` and so on; None keeps them in memory only.
             tls: offers STARTTLS and insists on it; with authorities, a client certificate is required.
-            logins: login → password; when given, mail needs AUTH PLAIN with one of them.
+            logins: login → password; when given, mail needs AUTH PLAIN with one of them. None takes any login, or none.
             size_limit: bytes, announced by SIZE and enforced.
             dsn: announce DSN and take its parameters.
             host: a loopback address.
@@ -205,7 +208,7 @@ class _Server(SMTP):
         self.require_starttls = context is not None
         self._auth_required = logins is not None
         self._simulator = simulator
-        self._logins = logins or {}
+        self._logins = logins
         self.mail_parameters = ""
         self.recipient_parameters: list[str] = []
         for stage in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"):
@@ -298,6 +301,8 @@ class _Server(SMTP):
     ) -> AuthResult:
         if not isinstance(data, LoginPassword):
             return AuthResult(success=False, handled=False)
+        if self._logins is None:
+            return AuthResult(success=True, auth_data=data)
         known = self._logins.get(data.login.decode(errors="replace"))
         return AuthResult(success=known is not None and known.encode() == data.password, handled=False, auth_data=data)
 

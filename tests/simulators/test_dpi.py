@@ -74,6 +74,15 @@ def test_receipts_and_documents_are_taken(dpi: DpiSimulator) -> None:
     assert dpi.received[-1].type == "MDM^T02"
 
 
+def test_documents_of_a_patient_whom_it_does_not_know_are_refused(dpi: DpiSimulator) -> None:
+    stranger, known = (message(document(number=n, patient=n), control_id=f"M{n}") for n in (1, 2))
+    dpi.unknown_patients.add(document(number=1, patient=1).patient.matricule)
+    answers = send(dpi, stranger, known, REFUSED)
+    assert [answer.code for answer in answers] == ["AE", "AA", "AA"]
+    (problem,) = answers[0].errors
+    assert (problem.code, problem.detail_code, problem.location) == ("207", "902", "PID-3")
+
+
 def test_the_official_receipts_are_right(shared: Path) -> None:
     for path in sorted((shared / "vectors" / "hl7").glob("receipt_*.er7")):
         assert check(parse(path.read_bytes().replace(b"\n", b"\r"))) == ()

@@ -78,6 +78,13 @@ def test_nothing_goes_without_tls_certificate_and_login(
             client.login("pfi@hopital.fr", "wrong")
 
 
+def test_a_server_without_logins_takes_any() -> None:
+    with MailSimulator() as simulator, smtplib.SMTP("localhost", simulator.port, timeout=10) as client:
+        client.login("pfi@hopital.fr", "whatever")
+        client.sendmail("pfi@hopital.fr", ["a@x.fr"], MAIL)
+        assert simulator.received[0].login == "pfi@hopital.fr"
+
+
 def test_rules_answer_in_order_and_run_out() -> None:
     with MailSimulator() as simulator, smtplib.SMTP("localhost", simulator.port, timeout=10) as client:
         simulator.script("RCPT", "450 later", address="A@x.fr", times=2)
