@@ -205,7 +205,7 @@ def dmp(
     `done` or the codes it was refused with.
     """
     try:
-        from pfiflow.simulators import dmp_answers
+        from pfiflow.dmp import answers
         from pfiflow.simulators.dmp import DmpSimulator, Received
         from pfiflow.simulators.dmp_registry import Registry
     except ModuleNotFoundError as missing:
@@ -222,7 +222,7 @@ def dmp(
     for patient in absent:
         registry.forget(patient)
     if error:
-        simulator.script("RECEIVED", dmp_answers.refused(error), times=times, delay=delay)
+        simulator.script("RECEIVED", answers.refused(error), times=times, delay=delay)
     if delay:
         simulator.script("RECEIVED", delay=delay)
 

@@ -21,10 +21,12 @@ from pfiflow.dmp.values import Feeding
 from pfiflow.dmp.vihf import VihfForm
 from pfiflow.dmp.xades import SignatureForm
 from pfiflow.endpoints.dmp_client import DmpClient, Timeouts
+from pfiflow.endpoints.dmp_double import AnySeal, AnyTls, DmpAnswer, ScriptedDmp
 from pfiflow.endpoints.seal_file import SealFile, SealOptions
 from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred, Rejected
-from pfiflow.flow.component import Component, Field, Records
+from pfiflow.flow.component import Component, Double, Field, Records
+from pfiflow.flow.double import Outside
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration, Range, option
 from pfiflow.store.api import StoreError
@@ -119,19 +121,29 @@ class DmpSink:
 
     options: DmpSubmitOptions
     records: Records
-    _tls: TlsContext = field(init=False)
-    _seal: SealFile = field(init=False)
-    _client: DmpClient = field(init=False)
+    _tls: TlsContext = field()
+    _seal: SealFile = field()
+    _client: DmpClient = field()
     _codes: Mapping[str, Meaning] = field(init=False)
     _threads: anyio.CapacityLimiter | None = field(init=False, default=None)
+
+    @_tls.default
+    def _tls_of_files(self) -> TlsContext:
+        return TlsContext(self.options.tls)
+
+    @_seal.default
+    def _seal_of_files(self) -> SealFile:
+        return SealFile(self.options.seal)
+
+    @_client.default
+    def _client_over_https(self) -> DmpClient:
+        options = self.options
+        timeouts = Timeouts(options.connect_timeout, options.timeout, options.timeout_per_megabyte)
+        return DmpClient(options.connections, timeouts)
 
     def __attrs_post_init__(self) -> None:
         options = self.options
         _check(options)
-        self._tls = TlsContext(options.tls)
-        self._seal = SealFile(options.seal)
-        timeouts = Timeouts(options.connect_timeout, options.timeout, options.timeout_per_megabyte)
-        self._client = DmpClient(options.connections, timeouts)
         self._codes = {**CODES, **{code: Meaning(name) for code, name in options.codes.items()}}
 
     async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
@@ -289,6 +301,10 @@ def _build(options: Any, records: Records) -> DmpSink:
     return DmpSink(options, records)
 
 
+def _build_double(options: Any, outside: Outside, records: Records) -> DmpSink:
+    return DmpSink(options, records, AnyTls(options.tls), AnySeal(options.seal), ScriptedDmp(outside))
+
+
 COMPONENTS = (
     Component(
         name="dmp-submit",
@@ -303,5 +319,6 @@ COMPONENTS = (
         },
         uses_records=True,
         check=_check,
+        double=Double(build=_build_double, answers=DmpAnswer),
     ),
 )

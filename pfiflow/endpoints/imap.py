@@ -27,6 +27,7 @@ from typing import Any
 import anyio
 from attrs import define, field
 
+from pfiflow.endpoints.imap_double import ImapPeer
 from pfiflow.endpoints.imap_driver import CommandRefused, ImapSession, SessionLost
 from pfiflow.endpoints.imap_journal import MailboxJournal
 from pfiflow.endpoints.imap_mailbox import Folder, Mailbox
@@ -35,7 +36,7 @@ from pfiflow.endpoints.imap_options import ImapInOptions, check_options
 from pfiflow.endpoints.imap_threaded import ThreadedSession
 from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext
 from pfiflow.errors import ConfigError, Deferred, ProtocolError
-from pfiflow.flow.component import Component, Field, Receive
+from pfiflow.flow.component import Component, Double, Field, Receive
 
 __all__ = ["COMPONENTS", "ImapSource"]
 
@@ -97,6 +98,12 @@ class ImapSource:
     async def stop_accepting(self) -> None:
         """No new mail; the one that the route has is still marked."""
         self._stop.ask()
+
+    async def visit(self, mailbox: Mailbox, receive: Receive) -> None:
+        """One look at a mailbox that is open already, whoever opened it. Raises as `run`."""
+        journal = MailboxJournal(self.options, receive)
+        await self._prepare(mailbox, journal)
+        await self.mails.look(mailbox, receive, journal)
 
     # -- one session -------------------------------------------------------------------------------------------------
 
@@ -212,6 +219,10 @@ def _folder(options: Any) -> str:
     return f"folder {folder} of mailbox {options.username} on {options.host.lower()}"
 
 
+def _build_double(options: Any) -> ImapPeer:
+    return ImapPeer(ImapSource(options))
+
+
 COMPONENTS = (
     Component(
         name="imap-in",
@@ -229,5 +240,6 @@ COMPONENTS = (
         claims=_folder,
         check=check_options,
         example={"tls": TLS_EXAMPLE},
+        double=Double(build=_build_double),
     ),
 )

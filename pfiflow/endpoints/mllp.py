@@ -19,9 +19,10 @@ from typing import Any, Literal, cast
 import anyio
 from attrs import define, field, frozen
 
+from pfiflow.endpoints.mllp_double import MllpPeer
 from pfiflow.endpoints.tls import SERVER_TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import ConfigError, Deferred, Problem, ProtocolError, Rejected
-from pfiflow.flow.component import Component, Field, Receipt, Receive
+from pfiflow.flow.component import Component, Double, Field, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Size, option
 from pfiflow.hl7 import ack, er7, mllp
@@ -215,9 +216,13 @@ class MllpSource:
     def __attrs_post_init__(self) -> None:
         self._networks = self.options.networks()
 
+    def hand_over_to(self, receive: Receive) -> None:
+        """Where `answer` hands messages to."""
+        self._receive = receive
+
     async def run(self, receive: Receive, started: Callable[[str], None]) -> None:
         """Serve until cancelled. Raises OSError when the address cannot be bound."""
-        self._receive = receive
+        self.hand_over_to(receive)
         loop = asyncio.get_running_loop()
         context = (
             None if self.options.tls is None else _following_context(TlsContext(self.options.tls, server_side=True))
@@ -372,6 +377,10 @@ def _build(options: Any) -> MllpSource:
     return MllpSource(options)
 
 
+def _build_double(options: Any) -> MllpPeer:
+    return MllpPeer(MllpSource(options))
+
+
 COMPONENTS = (
     Component(
         name="mllp-in",
@@ -386,6 +395,7 @@ COMPONENTS = (
             "hl7-sender": Field("MSH-3 and MSH-4, as `application|facility`."),
             "hl7-receiver": Field("MSH-5 and MSH-6, as `application|facility`."),
         },
+        double=Double(build=_build_double),
         binds=lambda options: str(options.listen) if options.listen.port else None,
     ),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from pfiflow.endpoints.smtp_client import MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions, check_options
+from pfiflow.endpoints.smtp_double import ScriptedServer, SmtpAnswer
 from pfiflow.endpoints.tls import TLS_EXAMPLE
 from pfiflow.errors import Deferred, Problem, Rejected
-from pfiflow.flow.component import Component, Field
+from pfiflow.flow.component import Component, Double, Field
+from pfiflow.flow.double import Outside
 from pfiflow.flow.exchange import Exchange
 from pfiflow.mssante.address import mask_address
 from pfiflow.mssante.values import OutgoingMail
@@ -35,10 +37,11 @@ class SmtpSink:
     """
 
     options: SmtpOptions
-    _client: SmtpClient = field(init=False)
+    _client: SmtpClient = field()
 
-    def __attrs_post_init__(self) -> None:
-        self._client = SmtpClient(self.options)
+    @_client.default
+    def _connected_by_tcp(self) -> SmtpClient:
+        return SmtpClient(self.options)
 
     async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
         """One attempt at the recipients that are left."""
@@ -125,6 +128,11 @@ def _build(options: Any) -> SmtpSink:
     return SmtpSink(options)
 
 
+def _build_double(options: Any, outside: Outside) -> SmtpSink:
+    # A connection for each mail: a scripted one cannot be there already.
+    return SmtpSink(options, SmtpClient(evolve(options, max_mails=1), ScriptedServer(outside).open_session))
+
+
 COMPONENTS = (
     Component(
         name="smtp-out",
@@ -144,5 +152,6 @@ COMPONENTS = (
             _DONE: Field("From an earlier attempt: never written to again.", always=False),
             _REFUSED: Field("From an earlier attempt.", always=False),
         },
+        double=Double(build=_build_double, answers=SmtpAnswer),
     ),
 )

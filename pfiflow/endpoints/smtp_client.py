@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 
 from attrs import frozen
@@ -80,8 +80,14 @@ class MailDeferred(Deferred):
 class SmtpClient:
     """Sends mails over up to `pool_size` kept connections. For one event loop; `aclose()` ends it."""
 
-    def __init__(self, options: SmtpOptions) -> None:
+    def __init__(
+        self, options: SmtpOptions, open_session: Callable[[SmtpOptions], Awaitable[SmtpSession]] | None = None
+    ) -> None:
         """Check the settings; connect to nothing yet.
+
+        Args:
+            options: the server, and how to use it.
+            open_session: opens a session in the place of `SmtpSession.open`, for tests.
 
         Raises:
             ConfigError: the settings contradict each other, or would send in clear.
@@ -89,6 +95,7 @@ class SmtpClient:
         check_options(options)
         self._options = options
         self._tls = TlsContext(options.tls) if options.tls is not None and options.security != "none" else None
+        self._open_session = open_session
         self._slots = asyncio.Semaphore(options.pool_size)
         self._idle: dict[SmtpSession, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -150,7 +157,7 @@ class SmtpClient:
     async def _transact(
         self, mail: OutgoingMail, addresses: list[str], outcomes: dict[str, Recipient]
     ) -> Transaction | None:
-        session = await self._kept() or await SmtpSession.open(self._options, self._tls)
+        session = await self._kept() or await self._open()
         while True:
             limit = session.size_limit
             if 0 < limit < len(mail.raw):
@@ -161,10 +168,15 @@ class SmtpClient:
                 transaction = await session.transact(mail, addresses)
             except StaleConnection:
                 # The one reconnection: before MAIL FROM was answered, nothing has been transacted.
-                session = await SmtpSession.open(self._options, self._tls)
+                session = await self._open()
             else:
                 self._keep(session)
                 return transaction
+
+    async def _open(self) -> SmtpSession:
+        if self._open_session is not None:
+            return await self._open_session(self._options)
+        return await SmtpSession.open(self._options, self._tls)
 
     async def _kept(self) -> SmtpSession | None:
         """A live connection from the pool, the last used first."""

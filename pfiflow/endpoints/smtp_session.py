@@ -92,11 +92,10 @@ class SmtpSession:
             Deferred: whatever stands in the way. No mail has been begun, so none is refused for it: a wrong password or
                 an expired certificate is mended by people, and the mails wait.
         """
-        place = f"{options.host}:{options.port}"
         try:
             context = await asyncio.to_thread(tls.current) if tls is not None else None
         except ConfigError as error:
-            raise Deferred(f"TLS settings for {place}: {error}", unavailable=True) from error
+            raise Deferred(f"TLS settings for {options.host}:{options.port}: {error}", unavailable=True) from error
         smtp = aiosmtplib.SMTP(
             hostname=options.host,
             port=options.port,
@@ -106,6 +105,12 @@ class SmtpSession:
             tls_context=context,
             local_hostname=options.local_hostname or None,
         )
+        return await cls.over(smtp, options, context)
+
+    @classmethod
+    async def over(cls, smtp: aiosmtplib.SMTP, options: SmtpOptions, context: ssl.SSLContext | None) -> SmtpSession:
+        """The same over a client that is not yet connected. Raises as `open`."""
+        place = f"{options.host}:{options.port}"
         session = cls(smtp, options)
         try:
             await session._establish(context)

@@ -1,7 +1,7 @@
 """Components: what a route file can name. Built-ins and an integrator's own register the same way.
 
 A component is found through the entry-point group `pfiflow.components`; each entry point names a tuple of
-`Component` and `BodyType` values. `Registry` is a plain value: two engines in one process may use two registries.
+`Component`, `BodyType` and `Format` values. `Registry` is a plain value: two engines in one process may use two.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from attrs import field, frozen
 
 from pfiflow.errors import ConfigError
 from pfiflow.flow.exchange import Exchange, Note
+from pfiflow.flow.format import Format
 from pfiflow.store.api import Record
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "BodyType",
     "Component",
+    "Double",
     "Field",
     "NoOptions",
     "Processor",
@@ -140,6 +142,21 @@ class Field:
 
 
 @frozen
+class Double:
+    """How a component takes part in tests without its network; see `double.py`.
+
+    Attributes:
+        build: for a sink: `(options, outside) -> Sink`, and the `Records` after them when the component uses some;
+            for a source: `(options) -> Peer`.
+        answers: for a sink: the options class of one scripted answer, all of whose options have defaults; these
+            together are the answer of a destination that takes what it gets.
+    """
+
+    build: Callable[..., Any]
+    answers: type = NoOptions
+
+
+@frozen
 class Component:
     """One name usable in a route file.
 
@@ -163,6 +180,7 @@ class Component:
             file): for lint.
         check: raises ConfigError for options that do not go together: lint tells it before a start does.
         example: options that its example has besides those that are required, as a route file writes them.
+        double: how it is tested without its network; None: by its body and headers alone.
     """
 
     name: str
@@ -177,6 +195,7 @@ class Component:
     reads: Mapping[str, Field] = field(factory=dict)
     sets_more: bool = False
     uses_records: bool = False
+    double: Double | None = None
     binds: Callable[[Any], str | None] = field(default=lambda _options: None)
     claims: Callable[[Any], str | None] = field(default=lambda _options: None)
     check: Callable[[Any], None] = field(default=lambda _options: None)
@@ -210,10 +229,11 @@ BYTES: BodyType[bytes] = BodyType("bytes", bytes, _identity, _identity)
 
 @frozen
 class Registry:
-    """The components and body types that an engine and its route files know. Immutable."""
+    """The components and body types that an engine and its route files know, and the formats of tests. Immutable."""
 
     components: Mapping[str, Component]
     body_types: Mapping[str, BodyType[Any]]
+    formats: Mapping[str, Format] = field(factory=dict)
     _by_type: Mapping[type, BodyType[Any]] = field(init=False, repr=False, eq=False)
 
     @_by_type.default
@@ -221,23 +241,25 @@ class Registry:
         return {body_type.type: body_type for body_type in self.body_types.values()}
 
     @classmethod
-    def of(cls, *items: Component | BodyType[Any]) -> Registry:
+    def of(cls, *items: Component | BodyType[Any] | Format) -> Registry:
         """A registry of exactly these (and `bytes`). Raises ConfigError when a name occurs twice."""
         components: dict[str, Component] = {}
         body_types: dict[str, BodyType[Any]] = {BYTES.name: BYTES}
+        formats: dict[str, Format] = {}
+        tables: Mapping[type, dict[str, Any]] = {Component: components, BodyType: body_types, Format: formats}
         for item in items:
-            known: dict[str, Any] = components if isinstance(item, Component) else body_types
+            known = tables[type(item)]
             if item.name in known:
                 raise ConfigError(f"component name {item.name!r} is registered twice", code="component")
             known[item.name] = item
-        return cls(components, body_types)
+        return cls(components, body_types, formats)
 
     @classmethod
-    def installed(cls, *more: Component | BodyType[Any]) -> Registry:
+    def installed(cls, *more: Component | BodyType[Any] | Format) -> Registry:
         """Everything installed under the entry-point group `pfiflow.components`, built-ins included, and `more`."""
-        items: list[Component | BodyType[Any]] = []
+        items: list[Component | BodyType[Any] | Format] = []
         for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
-            loaded: Iterable[Component | BodyType[Any]] = entry_point.load()
+            loaded: Iterable[Component | BodyType[Any] | Format] = entry_point.load()
             items.extend(loaded)
         return cls.of(*items, *more)
 

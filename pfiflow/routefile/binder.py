@@ -27,9 +27,10 @@ from pfiflow.routefile.nodes import ListNode, MapNode, Node, Report, ScalarNode,
 
 __all__ = ["FAILED", "Binder", "Mode", "is_null"]
 
-Mode: TypeAlias = Literal["strict", "keep", "lint"]
+Mode: TypeAlias = Literal["strict", "keep", "lint", "test"]
 """What becomes of placeholders. `strict`: filled in, an unresolved one is an error. `lint`: filled in, an unresolved
 one is told apart and something of its type stands in. `keep`: nothing is looked up; defaults and stand-ins only.
+`test`: variables are filled in as in `strict`; files are not read, something of their type stands in.
 """
 
 
@@ -317,6 +318,7 @@ class Binder:
         self.fillings += 1
         values: list[str] = []
         missing = False
+        errors = len(self.report.errors)
         for piece in pieces:
             if isinstance(piece, str):
                 values.append(piece)
@@ -325,21 +327,22 @@ class Binder:
                 values.append(self._value(piece, node))
             except p.UnresolvedError as error:
                 missing = True
-                self._unresolved(node.place_of(piece.index), str(error), code)
+                self._unresolved(piece, node.place_of(piece.index), str(error), code)
         if not missing:
             return _Filled("".join(values), literal=False)
         self.guesses += 1
-        return FAILED if self.mode == "strict" else _Filled(node.text, literal=False, guessed=True)
+        refused = len(self.report.errors) > errors
+        return FAILED if refused else _Filled(node.text, literal=False, guessed=True)
 
     def _value(self, reference: p.Reference, node: ScalarNode) -> str:
-        if self.mode != "keep":
+        if self.mode != "keep" and not (self.mode == "test" and reference.kind == "file"):
             return p.resolve(reference, environment=self.environment, directory=node.source.directory)
         if reference.default is None:
             raise p.UnresolvedError(f"{reference} is not looked up")
         return reference.default
 
-    def _unresolved(self, place: Place, message: str, code: str) -> None:
-        if self.mode == "strict":
+    def _unresolved(self, reference: p.Reference, place: Place, message: str, code: str) -> None:
+        if self.mode == "strict" or (self.mode == "test" and reference.kind == "env"):
             self.report.add(place, f"{message}.", code=code)
         elif self.mode == "lint":
             self._doubt(place, f"{message}.", code)

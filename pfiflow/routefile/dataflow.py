@@ -21,7 +21,7 @@ from pfiflow.routefile.look import Found, Look, PlaceIn, nothing
 from pfiflow.routefile.state import NOT_KNOWN, NOT_KNOWN_AT_ALL, State, elements, fits, joined, type_name
 from pfiflow.routefile.steps import component_of, components, walk
 
-__all__ = ["ENGINE_HEADERS", "check_flow", "set_somewhere"]
+__all__ = ["ENGINE_HEADERS", "channel_types", "check_flow", "set_somewhere"]
 
 _SPLIT: Final = {
     "split-index": Field("Which part this is, from 1."),
@@ -64,6 +64,13 @@ def check_flow(
     follower.settle()
     follower.found = look.found = found
     follower.follow()
+
+
+def channel_types(definition: r.FlowDefinition, registry: Registry) -> Mapping[str, frozenset[Any]]:
+    """The types of body that each channel may get from its writers."""
+    follower = _Follower(definition, registry, Look(registry, {}, lambda _expression, _index: None, frozenset()))
+    follower.settle()
+    return {name: state.types for name, state in follower.channels.items()}
 
 
 @define

@@ -51,7 +51,7 @@ def load(
     paths: Sequence[Path],
     registry: Registry,
     *,
-    placeholders: Literal["strict", "keep"] = "strict",
+    placeholders: Literal["strict", "keep", "test"] = "strict",
     environment: Mapping[str, str] | None = None,
 ) -> FlowDefinition:
     """The flow that these files (and what they include) describe together.
@@ -60,7 +60,8 @@ def load(
         paths: the route files; their order is the order of their routes.
         registry: the components that they may name.
         placeholders: `strict` fills them in, for a run. `keep` looks nothing up: texts and secrets keep the placeholder
-            as written, other options take its default or their own example; so a test needs no secret.
+            as written, other options take its default or their own example; so a test needs no secret. `test` fills in
+            variables and reads no file: what a file would hold is kept as by `keep`.
         environment: what `${env:…}` reads; by default the process's own.
 
     Raises:

@@ -17,8 +17,8 @@ from typing import Final, Literal
 from attrs import define, frozen
 from cryptography import x509
 
+from pfiflow.dmp.answers import Reply, Transaction
 from pfiflow.simulators.certificates import Authority, Credentials
-from pfiflow.simulators.dmp_answers import Reply, Transaction
 from pfiflow.simulators.dmp_door import BASE, Incoming, Settings
 from pfiflow.simulators.dmp_http import Connection
 from pfiflow.simulators.dmp_registry import Registry
@@ -152,7 +152,7 @@ class DmpSimulator(ThreadedServer):
         Args:
             stage: where it applies.
             reply: at RECEIVED, instead of carrying the request out; at PROCESSED, instead of the true answer
-                (`pfiflow.simulators.dmp_answers`).
+                (`pfiflow.dmp.answers`).
             cut: cut the connection there.
             delay: seconds to wait there first.
             transaction: only for this one; from HEADERS on.

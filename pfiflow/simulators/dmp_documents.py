@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from pfiflow.cda import document
+from pfiflow.dmp.answers import XdsError
 from pfiflow.errors import Rejected
-from pfiflow.simulators.dmp_answers import XdsError
 from pfiflow.simulators.dmp_metadata import is_signature
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
 

@@ -16,14 +16,13 @@ from attrs import frozen
 from cryptography import x509
 from lxml import etree
 
-from pfiflow.dmp import assertion, mtom, query, soap, submission, update
+from pfiflow.dmp import answers, assertion, mtom, query, soap, submission, update
+from pfiflow.dmp.answers import Context, Transaction
 from pfiflow.dmp.assertion import Verified
 from pfiflow.dmp.soap import SoapMessage
 from pfiflow.dmp.vihf import RESOURCE_ID, SAML
 from pfiflow.errors import ProtocolError, Rejected
 from pfiflow.resources import schema_path
-from pfiflow.simulators import dmp_answers as answers
-from pfiflow.simulators.dmp_answers import Context, Transaction
 from pfiflow.terminology import Terminology
 from pfiflow.xds import vocabulary as v
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from pfiflow.dmp import mtom
+from pfiflow.dmp.answers import Answer, Context, Transaction, http
 from pfiflow.errors import ProtocolError
-from pfiflow.simulators.dmp_answers import Answer, Context, Transaction, http
 from pfiflow.simulators.dmp_door import BASE, OPERATIONS, Incoming, glance
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from lxml import etree
 
 from pfiflow.cda.values import INS_ROOTS, INS_TEST_ROOTS
 from pfiflow.dmp import xades
+from pfiflow.dmp.answers import XdsError
 from pfiflow.dmp.gates import institutions, is_minor
 from pfiflow.dmp.vihf import Vihf
-from pfiflow.simulators.dmp_answers import XdsError
 from pfiflow.simulators.dmp_registry import RPLC
 from pfiflow.terminology import Terminology
 from pfiflow.xds import vocabulary as v

@@ -17,13 +17,12 @@ from cryptography import x509
 from lxml import etree
 
 from pfiflow import terminology
-from pfiflow.dmp import query, soap, submission, update
+from pfiflow.dmp import answers, query, soap, submission, update
+from pfiflow.dmp.answers import Answer, Context, XdsError
 from pfiflow.dmp.assertion import Verified
 from pfiflow.dmp.soap import SoapMessage
 from pfiflow.errors import ProtocolError, Rejected
-from pfiflow.simulators import dmp_answers as answers
 from pfiflow.simulators import dmp_documents, dmp_metadata, dmp_signature
-from pfiflow.simulators.dmp_answers import Answer, Context, XdsError
 from pfiflow.simulators.dmp_door import Door, Fault, Incoming, Settings, read, schema_errors
 from pfiflow.simulators.dmp_metadata import Metadata
 from pfiflow.simulators.dmp_registry import RPLC, Registry

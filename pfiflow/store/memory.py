@@ -245,6 +245,10 @@ class MemoryStore:
         found = sorted(key for of, key in self._records if of == kind and key > after)
         return [self._records[kind, key] for key in found[:limit]]
 
+    def all_records(self) -> tuple[Record, ...]:
+        """Every record, of whichever kind, in the order of their first coming: for tests."""
+        return tuple(self._records.values())
+
     async def declare_channels(self, names: Mapping[str, bool]) -> None:
         """See `Store.declare_channels`."""
         self._check()

@@ -10,13 +10,12 @@ from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pfiflow.dmp import soap
+from pfiflow.dmp import answers, soap
 from pfiflow.dmp.conversation import CUTS, Answer, Conclusion, Known, Progress, Reply
 from pfiflow.dmp.requests import Request
 from pfiflow.dmp.response import ATTEMPTS, Accepted, Deferred, Failure, Rejected
 from pfiflow.dmp.seal import Seal
 from pfiflow.segur.values import Action
-from pfiflow.simulators import dmp_answers as answers
 from pfiflow.simulators.dmp_door import Settings
 from tests.dmp.orders import FIRST, SECOND, THIRD, Dmp, order
 

@@ -14,6 +14,7 @@ import anyio
 import pytest
 from attrs import define, evolve, field
 
+from pfiflow.dmp import answers
 from pfiflow.dmp.values import Feeding
 from pfiflow.endpoints.dmp import RECORD, DmpSink, DmpSubmitOptions
 from pfiflow.endpoints.seal_file import SealFile, SealOptions
@@ -22,7 +23,6 @@ from pfiflow.errors import ConfigError, Deferred, Rejected
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration, Secret
 from pfiflow.segur.values import Action
-from pfiflow.simulators import dmp_answers as answers
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.dmp import DmpSimulator, Stage
 from pfiflow.simulators.documents import ORGANIZATION, SyntheticDocument

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pfiflow.dmp import response
+from pfiflow.dmp import answers, response
+from pfiflow.dmp.answers import Reply, Transaction
 from pfiflow.errors import ProtocolError
-from pfiflow.simulators import dmp_answers as answers
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.dmp import DmpSimulator, Stage
-from pfiflow.simulators.dmp_answers import Reply, Transaction
 from pfiflow.simulators.dmp_door import BASE
 from pfiflow.simulators.documents import ORGANIZATION, SyntheticDocument, document
 from tests.simulators.dmp_client import Got, Sender, context_of, entry_of, post, seal_of

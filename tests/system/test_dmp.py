@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pfiflow.dmp import answers
 from pfiflow.hl7 import er7
 from pfiflow.segur.values import Action
-from pfiflow.simulators import dmp_answers as answers
 from pfiflow.simulators.dmp import DmpSimulator
 from pfiflow.simulators.documents import ORGANIZATION
 from pfiflow.simulators.dpi import DpiSimulator

@@ -1,4 +1,4 @@
-"""What the DMP simulator can answer: the true answers, and the wrong ones that a test asks for.
+"""Answers of a DMP, written: the true ones, and the wrong ones that a test asks for. Nothing here is sent by us.
 
 A `Reply` makes an answer once the request is known, so that it relates to it.
 """

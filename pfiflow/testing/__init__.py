@@ -1,0 +1,1 @@
+"""Tests of routes: formats that tests look into, and the pytest plugin."""
