@@ -43,6 +43,7 @@ lock: $(READY)  ## pin every dependency again, with hashes
 
 schema: $(READY)
 	$(BIN)/pfiflow schema > schemas/route-file.schema.json
+	$(BIN)/pfiflow schema --tests > schemas/test-file.schema.json
 
 reference: $(READY)  ## docs/reference, from the declarations of the components
 	$(BIN)/pfiflow describe --all --format markdown --output docs/reference

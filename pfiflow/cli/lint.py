@@ -13,6 +13,7 @@ from pfiflow.routefile.lint import Finding
 from pfiflow.routefile.lint import lint as find
 from pfiflow.routefile.output import as_github, as_json, as_text
 from pfiflow.routefile.schema import schema_text
+from pfiflow.routefile.testfile_schema import test_schema_text
 
 __all__ = ["lint", "schema"]
 
@@ -33,6 +34,8 @@ def lint(files: tuple[Path, ...], output: str, *, strict: bool) -> None:
 
 
 @click.command()
-def schema() -> None:
+@click.option("--tests", is_flag=True, help="That of test files (*.test.yaml) instead.")
+def schema(*, tests: bool) -> None:
     """Print the JSON Schema (draft-07) of route files, made from the installed components; for editors."""
-    click.echo(schema_text(Registry.installed()), nl=False)
+    text = test_schema_text if tests else schema_text
+    click.echo(text(Registry.installed()), nl=False)

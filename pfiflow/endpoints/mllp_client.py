@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import cast
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, cast
 
 from attrs import define, field
 
@@ -23,7 +24,7 @@ from pfiflow.errors import ConfigError, Deferred, ProtocolError
 from pfiflow.flow.options import Address
 from pfiflow.hl7 import ack, er7, mllp
 
-__all__ = ["MllpClient", "OutcomeUnknown"]
+__all__ = ["Connector", "MllpClient", "OutcomeUnknown"]
 
 _MAX_ACK = 2**20
 
@@ -98,6 +99,16 @@ class _Link(asyncio.Protocol):
             raise self._error
 
 
+Connector: TypeAlias = Callable[[Callable[[], Any], Address, ssl.SSLContext | None], Awaitable[Any]]
+"""Opens a connection for a protocol that the factory makes, and gives that protocol. Raises OSError, TimeoutError."""
+
+
+async def _connect_tcp(factory: Callable[[], Any], address: Address, context: ssl.SSLContext | None) -> Any:
+    loop = asyncio.get_running_loop()
+    _, protocol = await loop.create_connection(factory, address.host, address.port, ssl=context)
+    return protocol
+
+
 @define(eq=False)
 class MllpClient:
     """Sends messages to one MLLP peer and gives back its acknowledgements, in order. Not to be shared by tasks.
@@ -109,6 +120,7 @@ class MllpClient:
         ack_timeout: seconds for writing the message and for its acknowledgement, together.
         idle_timeout: seconds of silence after which a kept connection is not trusted any more; 0: each message has its
             own, None: never.
+        connector: opens connections: by TCP, unless a test stands in for the network.
     """
 
     address: Address
@@ -116,6 +128,7 @@ class MllpClient:
     connect_timeout: float = 10.0
     ack_timeout: float = 30.0
     idle_timeout: float | None = None
+    connector: Connector = _connect_tcp
     _link: _Link | None = None
 
     async def deliver(self, payload: bytes) -> ack.Acknowledgement:
@@ -212,9 +225,7 @@ class MllpClient:
         try:
             context = await self._context()
             async with asyncio.timeout(self.connect_timeout):
-                _, link = await asyncio.get_running_loop().create_connection(
-                    _Link, self.address.host, self.address.port, ssl=context
-                )
+                link: _Link = await self.connector(_Link, self.address, context)
         except ssl.SSLCertVerificationError as error:
             cause = f"its certificate was refused: {error.verify_message}"
             raise Deferred(f"{self.address}: cannot connect ({cause})", unavailable=True) from error

@@ -20,12 +20,14 @@ import hashlib
 import re
 from typing import Any, Literal
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from pfiflow.endpoints.mllp_client import MllpClient, OutcomeUnknown
+from pfiflow.endpoints.mllp_client import Connector, MllpClient, OutcomeUnknown
+from pfiflow.endpoints.mllp_double import MllpAnswer, ScriptedListener
 from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
 from pfiflow.errors import Deferred, Problem, Rejected
-from pfiflow.flow.component import Component, Field
+from pfiflow.flow.component import Component, Double, Field
+from pfiflow.flow.double import Outside
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Range, option
 from pfiflow.hl7 import ack
@@ -82,6 +84,7 @@ class MllpSink:
     """The sink of the component `mllp-out`: keeps up to `pool_size` connections, reuses the last used first."""
 
     options: MllpOutOptions
+    connector: Connector | None = None  # of a test
     _tls: TlsContext | None = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
     _idle: list[MllpClient] = field(init=False, factory=list)
@@ -123,17 +126,21 @@ class MllpSink:
             await self._idle.pop().aclose()
 
     async def _deliver(self, payload: bytes) -> ack.Acknowledgement:
-        options = self.options
         async with self._slots:
             client = self._idle.pop() if self._idle else None
             if client is None:
-                client = MllpClient(
-                    options.address, self._tls, options.connect_timeout, options.ack_timeout, options.idle_timeout
-                )
+                client = self._new_client()
             try:
                 return await client.deliver(payload)
             finally:
                 self._idle.append(client)
+
+    def _new_client(self) -> MllpClient:
+        options = self.options
+        client = MllpClient(
+            options.address, self._tls, options.connect_timeout, options.ack_timeout, options.idle_timeout
+        )
+        return client if self.connector is None else evolve(client, connector=self.connector)
 
 
 def _digest(peer: Address, payload: bytes) -> str:
@@ -158,6 +165,11 @@ def _build(options: Any) -> MllpSink:
     return MllpSink(options)
 
 
+def _build_double(options: Any, outside: Outside) -> MllpSink:
+    # A connection for each message: a scripted one cannot be there already.
+    return MllpSink(evolve(options, tls=None, idle_timeout=0.0), ScriptedListener(outside).connect)
+
+
 COMPONENTS = (
     Component(
         name="mllp-out",
@@ -166,6 +178,7 @@ COMPONENTS = (
         options=MllpOutOptions,
         doc="Sends HL7 v2 messages over MLLP (TCP or TLS) and awaits each acknowledgement.",
         accepts=bytes,
+        double=Double(build=_build_double, answers=MllpAnswer),
         reads={_ACCEPTED: Field("From an earlier attempt: never sent again.", always=False)},
         sets={_ACCEPTED: Field("Digests of what was acknowledged, and by whom.")},
     ),

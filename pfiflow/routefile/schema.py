@@ -44,15 +44,18 @@ from pfiflow.routefile.leaves import (
     written,
 )
 
-__all__ = ["json_schema", "schema_text"]
+__all__ = ["PLACEHOLDER", "Schema", "SchemaWriter", "json_schema", "schema_text"]
 
 Schema: TypeAlias = dict[str, Any]
+
+PLACEHOLDER: Schema = {"type": "string", "pattern": HOLDS_PLACEHOLDER}
+"""The definition `placeholder`, which choices refer to."""
 
 
 def json_schema(registry: Registry) -> Schema:
     """The schema of route files that use this registry. Raises ConfigError for a component with a reserved name."""
     check_registry(registry)
-    return _Writer(registry).schema()
+    return SchemaWriter(registry).schema()
 
 
 def schema_text(registry: Registry) -> str:
@@ -61,16 +64,19 @@ def schema_text(registry: Registry) -> str:
 
 
 @define
-class _Writer:
+class SchemaWriter:
+    """Writes the schema of options classes; `definitions` grows with what several of them share."""
+
     registry: Registry
     definitions: dict[str, Schema] = field(factory=dict)
     named: dict[type, str] = field(factory=dict)  # options classes that have a definition
 
     def schema(self) -> Schema:
-        root = self._options(RouteFile)
+        """The schema of a route file."""
+        root = self.options(RouteFile)
         for part in ("include", "channels", "endpoints", "routes", "templates"):  # all of it may be commented out
             root["properties"][part] = _or_null(root["properties"][part])
-        self.definitions["placeholder"] = {"type": "string", "pattern": HOLDS_PLACEHOLDER}
+        self.definitions["placeholder"] = PLACEHOLDER
         self.definitions["steps"] = {"type": "array", "items": _reference("step")}
         self.definitions["step"] = self._step()
         channel = {"channel": {"type": "string", "description": "The name of a channel."}}
@@ -104,11 +110,12 @@ class _Writer:
         names = sorted(c.name for c in self.registry.components.values() if c.kind == kind)
         for name in names:
             component = self.registry.components[name]
-            schema = {"description": component.doc, **self._options(component.options)}
+            schema = {"description": component.doc, **self.options(component.options)}
             self.definitions[f"component-{name}"] = schema
         return {name: _reference(f"component-{name}") for name in names}
 
-    def _options(self, cls: type) -> Schema:
+    def options(self, cls: type) -> Schema:
+        """The schema of an options class: a mapping of its options."""
         known = options_of(cls)
         required = [name for name, (attribute, _) in known.items() if attribute.default is attrs.NOTHING]
         schema: Schema = {"type": "object"} if required else {"type": ["object", "null"]}
@@ -133,7 +140,8 @@ class _Writer:
             schema["examples"] = [example]
         return schema
 
-    def _type(self, hint: Any) -> Schema:
+    def special(self, hint: Any) -> Schema | None:
+        """The schema of a type that is no option type; a subclass gives some."""
         if hint == Step:
             return _reference("step")
         if hint == RouteSource:
@@ -154,6 +162,12 @@ class _Writer:
             return _one_key({"type": ["object", "array", "null"]})
         if hint is NamedEndpoint:
             return _reference("endpoint")
+        return None
+
+    def _type(self, hint: Any) -> Schema:
+        special = self.special(hint)
+        if special is not None:
+            return special
         kinds = [kind for kind in members(hint) if kind is not NoneType]
         read = typing.get_origin(kinds[0]) is Unread
         one = self._type if read else self._one
@@ -189,7 +203,7 @@ class _Writer:
             taken = set(self.named.values())
             name = base if base not in taken else f"{base}-{sum(each.startswith(base) for each in taken) + 1}"
             self.named[cls] = name
-            self.definitions[f"options-{name}"] = self._options(cls)
+            self.definitions[f"options-{name}"] = self.options(cls)
         return {"allOf": [_reference(f"options-{self.named[cls]}")]}
 
 

@@ -13,6 +13,7 @@ from pfiflow.flow.route import Place
 from pfiflow.flow.testing import Answered, Seen, Sent
 from pfiflow.routefile.leaves import is_options, options_of, written
 from pfiflow.routefile.testfile import AnsweredForm, ExpectForm, RecordForm, SentForm, TestForm
+from pfiflow.store.api import MessageSummary
 
 __all__ = ["differences"]
 
@@ -78,7 +79,7 @@ def _answers_one_by_one(
 
 
 def _sent(expect: ExpectForm, sent: Sequence[Sent]) -> Iterator[Mismatch]:
-    found = [f"by {each.endpoint} from route {each.route} at {each.at:g}s {_short(each)}" for each in sent]
+    found = [f"by {each.endpoint} from route {each.route} at {each.at:g}s {_short(each)}".rstrip() for each in sent]
     yield from _counted("sent", expect.sent, found, expect.place)
     for number, (form, each) in enumerate(zip(expect.sent, sent, strict=False), 1):
         yield from _sent_one((f"sent[{number}]",), form, each)
@@ -143,13 +144,19 @@ def _waiting(expect: ExpectForm, seen: Seen) -> Iterator[Mismatch]:
 
 
 def _dead(expect: ExpectForm, seen: Seen) -> Iterator[Mismatch]:
-    yield from _counted("dead", expect.dead, [f"{each.channel}: {each.cause}" for each in seen.dead], expect.place)
+    yield from _counted("dead", expect.dead, list(map(_letter, seen.dead)), expect.place)
     for number, (form, letter) in enumerate(zip(expect.dead, seen.dead, strict=False), 1):
         where = (f"dead[{number}]",)
         if form.channel != letter.channel:
             yield Mismatch((*where, "channel"), form.channel, letter.channel, form.place)
         yield from _check((*where, "cause"), form.cause, [letter.cause])
         yield from _check_all((*where, "headers"), form.headers, letter.headers)
+
+
+def _letter(dead: MessageSummary) -> str:
+    """What it died of; of a defect, where."""
+    frames = f"\n{dead.detail}" if dead.defects or dead.cause.startswith("defect") else ""
+    return f"{dead.channel}: {dead.cause}{frames}"
 
 
 def _record(form: RecordForm, seen: Seen) -> Iterator[Mismatch]:

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from pfiflow.errors import PfiflowError
-from pfiflow.flow.component import BodyType
+from pfiflow.flow.component import BYTES, BodyType
 from pfiflow.flow.matching import Mismatch
 from pfiflow.flow.route import FromChannel, Place
 from pfiflow.flow.testing import RouteTester
@@ -126,7 +126,9 @@ def _body_type(tests: LoadedTests, given: InputForm) -> BodyType[Any]:
         return registry.body_types[given.body_type]
     types = channel_types(tests.definition, registry).get(given.channel, frozenset())
     found = [each for each in registry.body_types.values() if each.type in types]
-    if len(found) != 1:
+    if not found:  # of a channel into which nothing is seen to be written
+        return BYTES
+    if len(found) > 1:
         names = ", ".join(sorted(registry.body_types))
         raise _Unfit(f"{_where(given.place)}: say the `body-type` of what is put into {given.channel}: {names}")
     return found[0]
