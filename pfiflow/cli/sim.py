@@ -158,7 +158,6 @@ def mail(
         for name, port in (("SMTP", operator.smtp.port), ("IMAP", operator.imap.port)):
             click.echo(f"PFI_{name}_HOST={'localhost' if tls is not None else listen.host}")
             click.echo(f"PFI_{name}_PORT={port}")
-        click.echo(f"listening on imap://{Address(listen.host, operator.imap.port)}")
 
     operator.on_mail = show
     _until_signal(operator, "smtp", listen, announce)

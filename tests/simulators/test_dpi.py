@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import smtplib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ import pytest
 
 from pfiflow.cli.sim import _DPI_ANSWERS
 from pfiflow.endpoints.mllp_client import MllpClient
-from pfiflow.endpoints.tls import TlsOptions
 from pfiflow.flow.options import Address
 from pfiflow.hl7 import ack
 from pfiflow.hl7.er7 import parse
@@ -181,27 +179,3 @@ def test_sim_dpi_prints_and_keeps_what_it_gets(tmp_path: Path) -> None:
         told = command.stop()
     assert told == ["ZAM^Z02 R1 about DPI-1: AE", "ZAM^Z02 R1 about DPI-1: AA"]
     assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [REFUSED, REFUSED]
-
-
-def test_sim_mail_with_tls_prints_the_settings_and_keeps_mails(tmp_path: Path) -> None:
-    folder, keys = tmp_path / "mails", tmp_path / "keys"
-    command = Command(
-        *("mail", "--listen", "127.0.0.1:0", "--folder", str(folder), "--tls", str(keys)),
-        *("--login", "pfi@x.fr", "--refuse", "b@x.fr=550"),
-    )
-    settings = dict(line.split("=", 1) for line in command.said if line.startswith("PFI_TLS"))
-    tls = TlsOptions(
-        ca=(Path(settings["PFI_TLS_CA"]),),
-        certificate=Path(settings["PFI_TLS_CERTIFICATE"]),
-        key=Path(settings["PFI_TLS_KEY"]),
-    )
-    try:
-        with smtplib.SMTP("localhost", command.port, timeout=10) as client:
-            client.starttls(context=tls.client_context())
-            client.login("pfi@x.fr", "")
-            refused = client.sendmail("pfi@x.fr", ["a@x.fr", "b@x.fr"], b"Subject: x\r\n\r\nBonjour\r\n")
-    finally:
-        told = command.stop()
-    assert refused["b@x.fr"][0] == 550
-    assert told == [f"1 mails in {folder}"]
-    assert (folder / "00001.eml").read_bytes().endswith(b"Bonjour\r\n")
