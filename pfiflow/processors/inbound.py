@@ -25,7 +25,7 @@ from pfiflow.mssante.reading import ReceivedMail
 from pfiflow.processors.opened import encode, mail_of, opened
 from pfiflow.segur import delivery
 from pfiflow.segur.delivery_patient import identity_of
-from pfiflow.segur.incoming import IncomingDocument
+from pfiflow.segur.incoming import FaultyDocument, IncomingDocument
 
 __all__ = ["COMPONENTS", "MdmBuildOptions"]
 
@@ -93,7 +93,7 @@ def _digest(mail: ReceivedMail) -> str:
 def _unpack(exchange: Exchange[ReceivedMail]) -> Exchange[tuple[ReceivedMail, ...]]:
     mail = exchange.body
     incoming = opened(mail)
-    first = incoming.documents[0].document
+    first = incoming.deliverable[0].document
     key = identity_of(first, [], test_platform=True).ordering_key
     # A digest: headers are shown to operators, and an identifier is a patient's.
     patient = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] if key != "|" else exchange.id
@@ -101,9 +101,11 @@ def _unpack(exchange: Exchange[ReceivedMail]) -> Exchange[tuple[ReceivedMail, ..
     if incoming.warnings:
         unpacked = unpacked.with_note("warnings", problems=" | ".join(map(str, incoming.warnings)))
     for each in incoming.documents:
-        unpacked = unpacked.with_note(
-            "document", number=each.number, of=each.count, message_id=mail.message_id, **_facts(each)
-        )
+        place = {"number": each.number, "of": each.count, "message_id": mail.message_id}
+        if isinstance(each, FaultyDocument):
+            unpacked = unpacked.with_note("document-faulty", problems=" | ".join(map(str, each.problems)), **place)
+        else:
+            unpacked = unpacked.with_note("document", **place, **_facts(each))
     return unpacked
 
 
@@ -156,6 +158,8 @@ class _Builder:
         options, mail = self.options, exchange.body
         number = int(exchange.headers.get("split-index", "1"))
         incoming = opened(mail).documents[number - 1]
+        if isinstance(incoming, FaultyDocument):
+            raise Rejected(*incoming.problems)
         mailbox = delivery.Mailbox(
             exchange.headers["mailbox"],
             options.organization_name,

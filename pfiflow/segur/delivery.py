@@ -1,7 +1,7 @@
 """PFI → LPS: one document of an MSSanté mail as an MDM, HL7 2.6 (volet "Transmission au LPS…" 1.1).
 
     mail = reading.read(raw)
-    for each in incoming.open_mail(mail).documents:
+    for each in incoming.open_mail(mail).deliverable:
         delivery = build(each, letter_of(mail, mailbox, each), consumer, now=now)
         …send delivery.raw; outcome_of(parse_ack(answer))
 
@@ -31,7 +31,7 @@ from pfiflow.hl7.writer import FieldValue
 from pfiflow.mssante.reading import ReceivedMail
 from pfiflow.segur.delivery_patient import identity_of, pid
 from pfiflow.segur.delivery_people import participation, sender_of
-from pfiflow.segur.incoming import IncomingDocument, IncomingMail, action_of, open_mail
+from pfiflow.segur.incoming import FaultyDocument, IncomingDocument, IncomingMail, action_of, open_mail
 from pfiflow.segur.order import SYSTEMS
 from pfiflow.segur.outcome import Outcome, outcome_of
 from pfiflow.segur.values import Action, Participation, PatientIdentity
@@ -39,6 +39,7 @@ from pfiflow.segur.values import Action, Participation, PatientIdentity
 __all__ = [
     "Consumer",
     "Delivery",
+    "FaultyDocument",
     "IncomingDocument",
     "IncomingMail",
     "Letter",

@@ -1,6 +1,7 @@
 """From a received mail to the documents to deliver: the archive opened, each CDA read, its action found.
 
-One mail is about one patient (REM SC.MSS/CONF.23): whatever leaves that in doubt refuses the whole mail.
+One mail is about one patient (REM SC.MSS/CONF.23): whatever leaves that in doubt refuses the whole mail. A document
+that is missing, damaged or no CDA is refused alone: each is sent, acknowledged and answered about for itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pfiflow import xdm
 from pfiflow.cda import document as cda
@@ -19,7 +20,7 @@ from pfiflow.mssante.reading import ReceivedMail
 from pfiflow.segur.values import Action, Visibility
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
 
-__all__ = ["IncomingDocument", "IncomingMail", "action_of", "open_mail", "visibility_of"]
+__all__ = ["FaultyDocument", "IncomingDocument", "IncomingMail", "action_of", "open_mail", "visibility_of"]
 
 _ACTIONS: Final = MappingProxyType({"D": Action.DELETE, "C": Action.REPLACE})
 _XML: Final = frozenset({"text/xml", "application/xml", "application/xslt+xml", ""})
@@ -49,55 +50,90 @@ class IncomingDocument:
 
 
 @frozen
-class IncomingMail:
-    """The documents of a mail, in the order of the archive, and what was tolerated."""
+class FaultyDocument:
+    """One document of a mail that cannot be delivered, and why: errors alone, to be told to the sender.
 
-    documents: tuple[IncomingDocument, ...]
+    Attributes:
+        number, count: as in `IncomingDocument`.
+    """
+
+    problems: tuple[Problem, ...]
+    number: int = 1
+    count: int = 1
+
+
+@frozen
+class IncomingMail:
+    """The documents of a mail, in the order of the archive, and what was tolerated. One at least is deliverable."""
+
+    documents: tuple[IncomingDocument | FaultyDocument, ...]
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def deliverable(self) -> tuple[IncomingDocument, ...]:
+        """The documents without those that are faulty."""
+        return tuple(each for each in self.documents if isinstance(each, IncomingDocument))
+
+    @property
+    def faulty(self) -> tuple[FaultyDocument, ...]:
+        """The documents that cannot be delivered."""
+        return tuple(each for each in self.documents if isinstance(each, FaultyDocument))
 
 
 def open_mail(mail: ReceivedMail, *, limits: xdm.Limits | None = None) -> IncomingMail:
     """The documents of an `xdm` mail.
 
     Raises:
-        Rejected: the mail carries no archive, or several; the archive is damaged or hostile (see `xdm.unpack`); a
-            document is no CDA; the documents are about several patients; an action cannot be known.
+        Rejected: the mail carries no archive, or several; the archive is damaged or hostile as a whole (see
+            `xdm.unpack`); the documents are about several patients, or two of them have one id; none is deliverable.
     """
     archive = xdm.unpack(mail.archive().content, limits=limits)
     problems: list[Problem] = [*mail.problems, *archive.warnings]
-    found: list[IncomingDocument] = []
-    place = 0
-    for submission in archive.submissions:
-        for entry in submission.entries:
-            if entry not in archive.documents:
-                continue
-            place += 1
-            where = f"document[{place}]"  # a file name may hold a patient's
-            if entry.mime_type.strip().lower() not in _XML:
-                message = f"a document of type {_shown(entry.mime_type)}, no CDA: not delivered"
-                problems.append(Problem("207", message, where, severity="warning", rule="REM ECO.2.1.1"))
-                continue
-            try:
-                document = cda.read(archive.documents[entry])
-                action = action_of(document, archive.actions.get(entry, ""))
-            except Rejected as error:
-                problems += [_within(where, problem) for problem in error.problems]
-                continue
-            visibility = visibility_of(entry)
-            found.append(IncomingDocument(document, entry, submission, action, visibility))
-            problems += _against_metadata(document, entry, where)
-    distinct = _distinct(found, problems)
-    problems += _patients(distinct)
-    errors = tuple(problem for problem in problems if problem.severity == "error")
-    if not distinct and not errors:
-        errors = (Problem("207", "the archive holds no CDA document", "archive", rule=_RULE, detail_code="906"),)
+    found: list[IncomingDocument | FaultyDocument] = []
+    for place, (submission, entry) in enumerate(_entries(archive), 1):
+        where = f"document[{place}]"  # a file name may hold a patient's
+        if entry.mime_type.strip().lower() not in _XML:
+            message = f"a document of type {_shown(entry.mime_type)}, no CDA: not delivered"
+            problems.append(Problem("207", message, where, severity="warning", rule="REM ECO.2.1.1"))
+            continue
+        if entry in archive.faults:
+            found.append(FaultyDocument(tuple(map(_with_code, archive.faults[entry]))))
+            continue
+        try:
+            document = cda.read(archive.documents[entry])
+            action = action_of(document, archive.actions.get(entry, ""))
+        except Rejected as error:
+            found.append(FaultyDocument(tuple(_with_code(_within(where, each)) for each in error.problems)))
+            continue
+        found.append(IncomingDocument(document, entry, submission, action, visibility_of(entry)))
+        problems += _against_metadata(document, entry, where)
+    opened = IncomingMail(tuple(_distinct(found, problems)))
+    problems += _patients(opened.deliverable)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if not opened.deliverable:
+        errors += [problem for each in opened.faulty for problem in each.problems]
+    if not opened.documents and not errors:
+        errors = [Problem("207", "the archive holds no CDA document", "archive", rule=_RULE, detail_code="906")]
     if errors:
         raise Rejected(*errors)
-    documents = tuple(
-        IncomingDocument(d.document, d.entry, d.submission, d.action, d.visibility, number, len(distinct))
-        for number, d in enumerate(distinct, 1)
-    )
-    return IncomingMail(documents, tuple(problems))
+    count = len(opened.documents)
+    documents = (evolve(each, number=number, count=count) for number, each in enumerate(opened.documents, 1))
+    return IncomingMail(tuple(documents), tuple(problems))
+
+
+def _entries(archive: xdm.Archive) -> Iterator[tuple[SubmissionSet, DocumentEntry]]:
+    """Every entry once, in the order of the archive."""
+    seen: set[DocumentEntry] = set()
+    for submission in archive.submissions:
+        for entry in submission.entries:
+            if entry not in seen:
+                seen.add(entry)
+                yield submission, entry
+
+
+def _with_code(problem: Problem) -> Problem:
+    """What this platform finds wrong with a document is, to its sender, 906 unless something else is said."""
+    return evolve(problem, detail_code="906") if problem.code == "207" and not problem.detail_code else problem
 
 
 def action_of(document: ClinicalDocument, archive_action: xdm.Action) -> Action:
@@ -145,20 +181,24 @@ def _within(where: str, problem: Problem) -> Problem:
     )
 
 
-def _distinct(found: Sequence[IncomingDocument], problems: list[Problem]) -> list[IncomingDocument]:
+def _distinct(
+    found: Sequence[IncomingDocument | FaultyDocument], problems: list[Problem]
+) -> Iterator[IncomingDocument | FaultyDocument]:
     """The documents, one id once. The same id with other bytes or another action cannot be understood."""
     known: dict[str, IncomingDocument] = {}
     for each in found:
+        if isinstance(each, FaultyDocument):
+            yield each
+            continue
         first = known.setdefault(each.document.id.unique_id, each)
         if first is each:
-            continue
-        if first.document.raw == each.document.raw and first.action is each.action:
+            yield each
+        elif first.document.raw == each.document.raw and first.action is each.action:
             message = "the same document twice in one mail: delivered once"
             problems.append(Problem("207", message, "ClinicalDocument/id", severity="warning"))
         else:
             message = "two documents with one id, which differ: none is processed"
             problems.append(Problem("207", message, "ClinicalDocument/id", rule=_RULE, detail_code="906"))
-    return list(known.values())
 
 
 def _against_metadata(document: ClinicalDocument, entry: DocumentEntry, where: str) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ name only where that name is in the ISO 9660 alphabet, else its number: names ma
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import re
 import stat
@@ -21,13 +22,14 @@ from attrs import frozen
 from pfiflow.errors import Problem, Rejected
 from pfiflow.xdm.values import Limits
 
-__all__ = ["Container", "Member", "problem"]
+__all__ = ["Container", "DamagedMember", "Member", "problem"]
 
 _END: Final = b"PK\x05\x06"
 _END_SIZE: Final = 22
 _ZIP64_LOCATOR: Final = b"PK\x06\x07"
 _LOCAL_HEADER: Final = 30
 _AVERAGE_RECORD: Final = 1_024  # bytes of a directory record, name included: ours take 76
+_AHEAD: Final = 16_384  # bytes: zipfile inflates up to 4 096 more than it is asked for
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,31}(?:/[A-Za-z0-9_.-]{1,31}){0,7}")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
@@ -49,6 +51,10 @@ class Member:
     def key(self) -> str:
         """The path for comparison: file names of an archive are the same in any case."""
         return self.path.casefold()
+
+
+class DamagedMember(Rejected):
+    """The bytes of one member are not what they were: of the others that says nothing."""
 
 
 def problem(message: str, where: str = "", *, rule: str = "ITI-32", warning: bool = False) -> Problem:
@@ -95,7 +101,8 @@ class Container:
         """The bytes of a member: no more of them than declared, than `longest`, than the limits are ever inflated.
 
         Raises:
-            Rejected: a limit is passed, or what comes out is not what the archive declares (size, CRC).
+            DamagedMember: it cannot be inflated, or what comes out is not what the archive declares (size, CRC).
+            Rejected: a limit is passed, or more would come out than the archive declares: it is made to deceive.
         """
         longest = min(self._limits.entry_size, longest if longest is not None else self._limits.entry_size)
         if member.info.file_size > longest:
@@ -107,13 +114,24 @@ class Container:
             with self._zip.open(member.info) as stream:
                 data = stream.read(longest + 1)
         except _FAULTS:
-            fault = "the member cannot be inflated: it is damaged, or not what the directory declares"
+            fault = "the member cannot be inflated: it is damaged"
+        if fault and self._goes_on(member):
+            message = "the member inflates to more than the directory declares: an archive made to deceive"
+            raise Rejected(problem(message, member.where, rule="zip"))
         if fault or len(data) != member.info.file_size:
-            raise Rejected(problem(fault or "the member is shorter than declared", member.where, rule="zip"))
+            raise DamagedMember(problem(fault or "the member is shorter than declared", member.where, rule="zip"))
         self._inflated += len(data)
         if self._inflated > self._limits.total_size:
             raise Rejected(problem(f"more than {self._limits.total_size} bytes inflated", member.where))
         return data
+
+    def _goes_on(self, member: Member) -> bool:
+        """Whether more comes out than declared; little more than that is inflated to know."""
+        longer = copy.copy(member.info)
+        longer.file_size += _AHEAD  # the checksum is compared at the declared end, which is so not reached
+        with contextlib.suppress(*_FAULTS), self._zip.open(longer) as stream:
+            return len(stream.read(member.info.file_size + 1)) > member.info.file_size
+        return False
 
 
 def _open(data: bytes, limits: Limits) -> ZipFile:

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from pfiflow.errors import Problem, Rejected
-from pfiflow.xdm.container import Container, Member, problem
+from pfiflow.xdm.container import Container, DamagedMember, Member, problem
 from pfiflow.xdm.values import Action, Archive, Limits
 from pfiflow.xds import ebrim
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
@@ -33,20 +33,23 @@ def unpack(data: bytes, *, limits: Limits | None = None) -> Archive:
 
     Layout: one `IHE_XDM/<subset>/METADATA.XML` or more, in any case, below any folder. A document is found by its URI:
     beside METADATA.XML, else from the top, else by its bare name beside METADATA.XML, else by its hash.
-    Files without metadata are passed over with a warning. Damaged, hostile or ambiguous archives are refused.
+    Files without metadata are passed over with a warning. Hostile or ambiguous archives are refused as a whole; an
+    archive that is sound but for some of its documents is read, and their faults are told.
 
     Raises:
-        Rejected: every problem found, each with the member as location (see `Container` for those of the zip itself).
+        Rejected: every problem found, each with the member as location (see `Container` for those of the zip itself),
+            when the archive as a whole cannot be trusted, or none of its documents can be used.
     """
     reader = _Reader(Container(data, limits or Limits()), limits or Limits())
     reader.read()
     errors = tuple(p for p in reader.problems if p.severity == "error")
-    if errors:
-        raise Rejected(*errors)
+    if errors or not reader.documents:
+        raise Rejected(*errors, *(p for found in reader.faults.values() for p in found))
     return Archive(
         submissions=tuple(reader.submissions),
         documents=MappingProxyType(reader.documents),
         actions=MappingProxyType(reader.actions),
+        faults=MappingProxyType({entry: tuple(found) for entry, found in reader.faults.items()}),
         warnings=tuple(reader.problems),
     )
 
@@ -64,6 +67,7 @@ class _Reader:
         self.submissions: list[SubmissionSet] = []
         self.documents: dict[DocumentEntry, bytes] = {}
         self.actions: dict[DocumentEntry, Action] = {}
+        self.faults: dict[DocumentEntry, list[Problem]] = {}
         self.problems: list[Problem] = []
 
     def read(self) -> None:
@@ -79,9 +83,9 @@ class _Reader:
                 self.submissions.append(submission)
                 for number, entry in enumerate(submission.entries, 1):
                     self._entry(member, submission, entry, f"{member.where}#DocumentEntry[{number}]")
-        if subsets and not self.documents and not self._errors():
+        if subsets and not self.documents and not self.faults and not self._errors():
             self.problems.append(problem("the metadata describe no document", subsets[0].where))
-        patients = {_patient(entry.patient_id) for entry in self.documents if entry.patient_id}
+        patients = {_patient(entry.patient_id) for entry in (*self.documents, *self.faults) if entry.patient_id}
         if len(patients) > 1:
             message = f"documents of {len(patients)} patients in one archive; send one archive a patient"
             self.problems.append(problem(message, rule="REM ECO.2.1.1"))
@@ -101,24 +105,28 @@ class _Reader:
             return ()
 
     def _entry(self, metadata: Member, submission: SubmissionSet, entry: DocumentEntry, where: str) -> None:
-        member = self._find(metadata, entry)
-        if member is None:
-            self.problems.append(problem("the document that the URI names is not in the archive", where))
-            return
-        self._used.add(member.key)
-        try:
-            document = self._content(member)
-        except Rejected as error:
-            self.problems.extend(error.problems)
-            return
-        self.problems.extend(self._integrity(entry, member))
-        if entry in self.documents:
+        if entry in self.documents or entry in self.faults:
             self.problems.append(problem("the same entry occurs twice; taken once", where, warning=True))
-        self.documents[entry] = document
-        action = _action(submission, entry)
+            return
+        action, faults = _action(submission, entry), []
         if action is None:
-            self.problems.append(problem(_NO_ACTION, where, rule="volet Transmission 2.1, action"))
-        self.actions[entry] = action or ""
+            faults.append(problem(_NO_ACTION, where, rule="volet Transmission 2.1, action"))
+        document = b""
+        try:
+            member = self._find(metadata, entry)
+            if member is None:
+                faults.append(problem("the document that the URI names is not in the archive", where))
+            else:
+                self._used.add(member.key)
+                document = self._content(member)
+                faults += self._integrity(entry, member)
+        except DamagedMember as damage:
+            faults += damage.problems
+        self.problems += (each for each in faults if each.severity != "error")
+        if errors := [each for each in faults if each.severity == "error"]:
+            self.faults[entry] = errors
+        else:
+            self.documents[entry], self.actions[entry] = document, action or ""
 
     def _find(self, metadata: Member, entry: DocumentEntry) -> Member | None:
         members = self._container.members
@@ -147,7 +155,7 @@ class _Reader:
             return False
         try:
             return self._digest(member, algorithm) == entry.hash
-        except Rejected:
+        except DamagedMember:
             return False
 
     def _digest(self, member: Member, algorithm: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from attrs import frozen
@@ -62,7 +63,9 @@ class Archive:
 
     Attributes:
         submissions: one a METADATA.XML, in the order of the archive; their entries as the sender wrote them.
-        documents: the bytes of every entry.
+        documents: the bytes of every entry that is without fault; one at least.
+        faults: why each other entry cannot be used: its document is missing, damaged, not the one described, or its
+            action is unknown. They say nothing against the others, each of which met its own size and hash.
         actions: `C` or `D` for every entry that says so in its metadata, else "" (a first sending, or a sender that
             relies on the CDA's relatedDocument: the caller adds that evidence).
         warnings: what was tolerated, with severity `warning`.
@@ -71,4 +74,5 @@ class Archive:
     submissions: tuple[SubmissionSet, ...]
     documents: Mapping[DocumentEntry, bytes]
     actions: Mapping[DocumentEntry, Action]
+    faults: Mapping[DocumentEntry, tuple[Problem, ...]] = MappingProxyType({})
     warnings: tuple[Problem, ...] = ()

@@ -195,10 +195,10 @@ def test_threads_may_share_it() -> None:
 
     def use() -> None:
         for raw in raws * 50:
-            if opened.open(opened.read(raw)).documents[0].document.raw != known[raw]:
+            if opened.open(opened.read(raw)).deliverable[0].document.raw != known[raw]:
                 wrong.append("another mail's document")  # noqa: PERF401 - several threads
 
-    known = {raw: OpenedMails().open(OpenedMails().read(raw)).documents[0].document.raw for raw in raws}
+    known = {raw: OpenedMails().open(OpenedMails().read(raw)).deliverable[0].document.raw for raw in raws}
     threads = [threading.Thread(target=use) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -23,7 +23,7 @@ from pfiflow.simulators.dpi import DpiSimulator
 from pfiflow.simulators.mail import MailSimulator
 from tests.mssante import mails
 from tests.processors.hospital import BOX, QUICK, ROUTES, WHOLE, Hospital, Keys, hospital
-from tests.segur.mails import MAILBOX, archive, letter, sent
+from tests.segur.mails import MAILBOX, archive, changed, letter, sent, without_title
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +151,55 @@ async def test_whichever_is_refused_the_sender_is_told_once(start: Start, place:
         (answer,) = site.answers()
         assert answer.error_code == "902"
         assert f"document {place + 1} sur 3" in answer.text
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+async def test_one_damaged_document_of_three_is_refused_alone(start: Start, place: int) -> None:
+    samples = [FIRST, SECOND, THIRD]
+    whole = archive(samples)
+    damaged = changed(whole, place, lambda raw: raw[:-1] + b" ", rehash=False)
+    fields = {"Disposition-Notification-To": mails.SENDER}
+    async with start() as site:
+        assert await site.put(letter(damaged, headers=fields)) == "done"
+        await site.settled()
+        good = [each.data for each in samples if each is not samples[place - 1]]
+        assert [content(mdm(site, at)) for at in range(len(site.documents.received))] == good
+        (answer,) = site.answers()
+        assert read_mdn(answer).code == "906"
+        assert f"document {place} sur 3 : 906" in answer.text
+        assert await site.counts("delivery") == (0, 2, 1)
+        (faulty,) = await site.journal("document-faulty")
+        assert (faulty.facts["number"], faulty.facts["of"]) == (str(place), "3")
+        # The sender repairs it and sends all three again: the one that was missing is delivered, and only that.
+        again = letter(whole, headers={**fields, "Message-ID": "<again@x.example>"})
+        assert await site.put(again) == "done"
+        await site.settled()
+        assert len(site.documents.received) == 3
+        assert content(mdm(site, 2)) == samples[place - 1].data
+        assert len(await site.journal("delivered-before")) == 2
+        assert [read_mdn(each).failed for each in site.answers()] == [True, False]
+
+
+async def test_a_damaged_and_a_refused_document_are_told_in_one_answer(start: Start) -> None:
+    async with start() as site:
+        site.documents.script("AE", times=1, detail="902")
+        await site.put(letter(changed(archive([FIRST, SECOND, THIRD]), 2, without_title)))
+        await site.settled()
+        assert [each.answer for each in site.documents.received] == ["AE", "AA"]
+        (answer,) = site.answers()
+        assert "document 1 sur 3 : 902" in answer.text
+        assert "document 2 sur 3 : 101" in answer.text
+        assert "document 3" not in answer.text
+
+
+async def test_a_mail_without_one_good_document_is_refused(start: Start) -> None:
+    async with start() as site:
+        assert (
+            await site.put(letter(changed(archive([FIRST]), 1, lambda raw: raw[:-1] + b" ", rehash=False))) == "refused"
+        )
+        await site.settled()
+        assert site.documents.received == []
+        assert [each.error_code for each in site.answers()] == ["906"]
 
 
 async def test_the_documents_of_a_mail_are_kept_once(start: Start, documents: DpiSimulator) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,3 +81,31 @@ def archive(
 def letter(content: bytes, **options: Any) -> bytes:
     """A mail with that archive, by the standard library."""
     return mails.letter(archives=[content], **options)
+
+
+def changed(packed: bytes, place: int, change: Callable[[bytes], bytes], *, rehash: bool = True) -> bytes:
+    """The archive with one document changed, and the metadata that describe it as it is now."""
+    name = f"DOC0000{place}.XML"
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(packed)) as source, zipfile.ZipFile(target, "w") as written:
+        files = {each: source.read(each) for each in source.namelist()}
+        (path,) = (each for each in files if each.endswith(name))
+        before, after = files[path], change(files[path])
+        files[path] = after
+        if rehash:
+            metadata = "IHE_XDM/SUBSET01/METADATA.XML"
+            digests = [hashlib.sha1(each, usedforsecurity=False).hexdigest().encode() for each in (before, after)]
+            assert files[metadata].count(digests[0]) == 1
+            sizes = [f"<rim:Value>{len(each)}</rim:Value>".encode() for each in (before, after)]
+            start = files[metadata].index(digests[0])
+            end = files[metadata].index(b"</rim:ExtrinsicObject>", start)
+            described = files[metadata][start:end].replace(digests[0], digests[1]).replace(sizes[0], sizes[1], 1)
+            files[metadata] = files[metadata][:start] + described + files[metadata][end:]
+        for each, content in files.items():
+            written.writestr(each, content)
+    return target.getvalue()
+
+
+def without_title(raw: bytes) -> bytes:
+    """A CDA that lacks what each must have."""
+    return raw.replace(b"<title>", b"<titre>").replace(b"</title>", b"</titre>")

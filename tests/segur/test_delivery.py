@@ -49,7 +49,7 @@ SECOND = document("N3", number=2, patient=1, replaces=FIRST, size=16_000, extens
 
 def delivered(raw: bytes, *, mailbox: Mailbox = MAILBOX, consumer: Consumer = CONSUMER, index: int = 0) -> Delivery:
     mail = reading.read(raw)
-    incoming = open_mail(mail).documents[index]
+    incoming = open_mail(mail).deliverable[index]
     return build(incoming, letter_of(mail, mailbox, incoming), consumer, now=NOW)
 
 
@@ -68,7 +68,7 @@ def test_the_whole_message_of_a_first_document() -> None:
     body = base64.b64encode(reading.read(sent(FIRST)).text.encode()).decode()
     mail = reading.read(sent(FIRST))
     type_ = f"{FIRST.type.code}^{FIRST.type.display}^LN"
-    time, number = "20261123123005+0100", control_id(BOX, open_mail(mail).documents[0])
+    time, number = "20261123123005+0100", control_id(BOX, open_mail(mail).deliverable[0])
     ins, ipp = "ASIP-SANTE-INS-NIR&1.2.250.1.213.1.4.10&ISO^INS", "&1.2.250.1.71.4.2.2.999999999.3&ISO^PI"
     ids = f"{who.matricule}^^^{ins}~{who.ipp}^^^{ipp}"
     names = f"{who.family}^{who.given}^{who.given_names}^^^^L~{who.family}^{who.given}^^^^^D"
@@ -134,10 +134,10 @@ def test_msh_10_is_the_same_whenever_the_document_comes_again() -> None:
 
 
 def test_msh_10_differs_with_mailbox_document_version_and_action() -> None:
-    incoming = open_mail(reading.read(sent(SECOND))).documents[0]
+    incoming = open_mail(reading.read(sent(SECOND))).deliverable[0]
     newer = attrs.evolve(incoming, document=attrs.evolve(incoming.document, version="9"))
     deleted = attrs.evolve(incoming, action=Action.DELETE)
-    other = open_mail(reading.read(sent(FIRST))).documents[0]
+    other = open_mail(reading.read(sent(FIRST))).deliverable[0]
     ids = {control_id(BOX, each) for each in (incoming, newer, deleted, other)} | {control_id("b@c.fr", incoming)}
     assert len(ids) == 5
     assert control_id(BOX.upper(), incoming) == control_id(BOX, incoming)
@@ -212,7 +212,7 @@ def without_ins(sample: SyntheticDocument) -> bytes:
 
 def test_a_type_that_obr_4_cannot_carry() -> None:
     mail = reading.read(sent(FIRST))
-    incoming = open_mail(mail).documents[0]
+    incoming = open_mail(mail).deliverable[0]
     code = attrs.evolve(incoming.document.code, system="1.2.3")
     with pytest.raises(Rejected, match="OBR-4") as caught:
         build(
@@ -254,7 +254,7 @@ def test_no_text_of_a_mail_changes_the_message(subject: str, text: str, name: st
     assert message.get("PRT-5.2") == sender.person_family
 
 
-INCOMING = open_mail(reading.read(sent(FIRST))).documents[0]
+INCOMING = open_mail(reading.read(sent(FIRST))).deliverable[0]
 
 
 def test_order_is_kept_by_patient_and_nobody_is_shown() -> None:

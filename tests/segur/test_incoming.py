@@ -24,11 +24,12 @@ from pfiflow.xds.from_cda import entry_uuid_of
 from pfiflow.xds.metadata import Association, CodedValue
 from tests.mssante import mails
 from tests.mssante.mails import xdm_like
-from tests.segur.mails import NOW, archive, letter, sent
+from tests.segur.mails import NOW, archive, changed, letter, sent, without_title
 
 FIRST = document("N1", number=1, patient=1)
 SECOND = document("N1", number=2, patient=1, replaces=FIRST)
 LETTER = document("N3", number=3, patient=1, size=16_000)
+THIRD = document("N1", number=5, patient=1)
 STRANGER = document("N1", number=4, patient=2)
 
 
@@ -44,7 +45,7 @@ def refused(raw: bytes) -> str:
 
 def test_what_our_outbound_sends_comes_in_byte_for_byte() -> None:
     mail = opened(sent(LETTER))
-    (incoming,) = mail.documents
+    (incoming,) = mail.deliverable
     assert incoming.document.raw == LETTER.data
     assert hashlib.sha1(incoming.document.raw, usedforsecurity=False).hexdigest() == incoming.entry.hash
     assert (incoming.action, incoming.number, incoming.count) == (Action.NEW, 1, 1)
@@ -56,21 +57,21 @@ def test_what_our_outbound_sends_comes_in_byte_for_byte() -> None:
     [(FIRST, Action.NEW), (SECOND, Action.REPLACE), (SECOND, Action.DELETE), (FIRST, Action.DELETE)],
 )
 def test_the_action_of_an_outbound_message_comes_out_again(sample: Any, action: Action) -> None:
-    assert opened(sent(sample, action=action)).documents[0].action is action
+    assert opened(sent(sample, action=action)).deliverable[0].action is action
 
 
 def test_several_documents_in_their_order() -> None:
     mail = opened(letter(archive([FIRST, LETTER])))
-    assert [(d.document.raw, d.number, d.count) for d in mail.documents] == [(FIRST.data, 1, 2), (LETTER.data, 2, 2)]
+    assert [(d.document.raw, d.number, d.count) for d in mail.deliverable] == [(FIRST.data, 1, 2), (LETTER.data, 2, 2)]
 
 
 def test_the_document_itself_is_evidence_of_a_replacement() -> None:
-    assert opened(letter(archive([SECOND]))).documents[0].action is Action.REPLACE
+    assert opened(letter(archive([SECOND]))).deliverable[0].action is Action.REPLACE
 
 
 def test_an_association_is_evidence_too_and_needs_the_document() -> None:
     rplc = Association("urn:ihe:iti:2007:AssociationType:RPLC", entry_uuid_of("0"), "urn:uuid:0")
-    assert opened(letter(archive([SECOND], associations=(rplc,)))).documents[0].action is Action.REPLACE
+    assert opened(letter(archive([SECOND], associations=(rplc,)))).deliverable[0].action is Action.REPLACE
     assert "does not say which" in refused(letter(archive([FIRST], associations=(rplc,))))
 
 
@@ -105,7 +106,7 @@ def test_a_replacement_of_nothing_is_refused_as_a_wrong_version() -> None:
     ],
 )
 def test_visibility(codes: tuple[str, ...], expected: tuple[bool, ...]) -> None:
-    entry = opened(sent(FIRST)).documents[0].entry
+    entry = opened(sent(FIRST)).deliverable[0].entry
     visibility = visibility_of(
         attrs.evolve(entry, confidentiality_codes=tuple(CodedValue(code, "1.2.3") for code in codes))
     )
@@ -147,7 +148,7 @@ def test_a_pdf_beside_the_documents_is_passed_over() -> None:
 
 def test_the_same_document_twice_is_delivered_once() -> None:
     mail = opened(letter(archive([FIRST, FIRST])))
-    assert len(mail.documents) == 1
+    assert len(mail.deliverable) == 1
     assert "delivered once" in str(mail.warnings[0])
 
 
@@ -178,7 +179,7 @@ def test_damaged_archives(content: bytes) -> None:
 def test_a_forward_is_opened_and_shows_nobody() -> None:
     forward = mails.letter(subject="TR: pour vous", archives=(), enclosed=[sent(FIRST)])
     mail = opened(forward)
-    assert mail.documents[0].document.raw == FIRST.data
+    assert mail.deliverable[0].document.raw == FIRST.data
     assert "PAT-" not in repr(mail)
 
 
@@ -203,7 +204,7 @@ def test_mutated_archives_are_read_or_refused(data: st.DataObject) -> None:
                     content[at : at + size] = data.draw(st.sampled_from(PIECES))
             packed.writestr(each, bytes(content))
     with contextlib.suppress(Rejected):
-        for incoming in opened(letter(target.getvalue())).documents:
+        for incoming in opened(letter(target.getvalue())).deliverable:
             body = Letter("a@b.fr", "<a@b>", "", "", sender_of(incoming.submission, "a@b.fr"))
             build(incoming, body, Consumer("A", "B", "C", "D", test_platform=True), now=NOW)
 
@@ -213,24 +214,52 @@ PIECES = (b"", b"<", b'"', b"&amp;", b"&x;", b"\0", b"\xff", b"^^^&1.2&ISO", b"<
 
 
 def test_the_identifier_of_a_replaced_document() -> None:
-    replaces = opened(sent(SECOND)).documents[0].document.replaces
+    replaces = opened(sent(SECOND)).deliverable[0].document.replaces
     assert replaces == Identifier(FIRST.id.root, FIRST.id.extension)
 
 
-def test_a_document_that_is_no_cda_is_told_by_its_place() -> None:
-    good = archive([FIRST, LETTER])
-    with zipfile.ZipFile(io.BytesIO(good)) as source:
-        second = source.read("IHE_XDM/SUBSET01/DOC00002.XML")
-        metadata = source.read("IHE_XDM/SUBSET01/METADATA.XML")
-    broken = second.replace(b"<title>", b"<titre>").replace(b"</title>", b"</titre>")
-    digests = [hashlib.sha1(each, usedforsecurity=False).hexdigest().encode() for each in (second, broken)]
-    assert (len(broken), metadata.count(digests[0])) == (len(second), 1)
-    target = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(good)) as source, zipfile.ZipFile(target, "w") as packed:
-        for name in source.namelist():
-            content = broken if name.endswith("DOC00002.XML") else source.read(name)
-            packed.writestr(name, content.replace(digests[0], digests[1]))
-    assert "101 at document[2]#/ClinicalDocument/title" in refused(letter(target.getvalue()))
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (without_title, "101 at document[{place}]#/ClinicalDocument/title"),
+        (lambda _: b"no XML", "at document[{place}]"),
+        (lambda _: b"<ClinicalDocument/>", "at document[{place}]"),
+    ],
+)
+def test_a_document_that_is_no_cda_is_refused_alone(place: int, change: Any, expected: str) -> None:
+    mail = opened(letter(changed(archive([FIRST, LETTER, THIRD]), place, change)))
+    assert [each.number for each in mail.deliverable] == [n for n in (1, 2, 3) if n != place]
+    assert {each.count for each in mail.documents} == {3}
+    (faulty,) = mail.faulty
+    assert faulty.number == place
+    assert expected.format(place=place) in " | ".join(map(str, faulty.problems))
+
+
+def test_a_document_that_is_not_the_one_described_is_refused_alone_with_906() -> None:
+    mail = opened(letter(changed(archive([FIRST, LETTER]), 2, lambda raw: raw[:-1] + b" ", rehash=False)))
+    (incoming,), (faulty,) = mail.deliverable, mail.faulty
+    assert incoming.document.raw == FIRST.data
+    assert [(each.code, each.detail_code) for each in faulty.problems] == [("207", "906")]
+    assert (incoming.number, incoming.count, faulty.number, faulty.count) == (1, 2, 2, 2)
+
+
+def test_a_replacement_of_nothing_is_refused_alone_with_900() -> None:
+    mail = opened(letter(archive([FIRST, SECOND], action="C")))
+    assert [each.document.raw for each in mail.deliverable] == [SECOND.data]
+    assert [each.detail_code for each in mail.faulty[0].problems] == ["900"]
+
+
+def test_no_document_left_refuses_the_mail_with_every_reason() -> None:
+    broken = changed(archive([FIRST, LETTER]), 1, without_title)
+    said = refused(letter(changed(broken, 2, lambda raw: raw[:-1] + b" ", rehash=False)))
+    assert "document[1]#/ClinicalDocument/title" in said
+    assert "hash differs" in said
+
+
+def test_a_stranger_beside_a_faulty_document_refuses_the_mail() -> None:
+    broken = changed(archive([FIRST, STRANGER, LETTER], patient_id=""), 3, without_title)
+    assert "several patients" in refused(letter(broken))
 
 
 def test_two_ins_are_two_patients_even_with_a_number_in_common() -> None:

@@ -121,7 +121,7 @@ def test_a_bomb_that_lies_about_its_size() -> None:
     bomb = zipped([("IHE_XDM/SUBSET01/METADATA.XML", bytes(50_000_000))])
     lying = patched(bomb, 0, "<L", 24, 10)
     message, where = refusal(lying)
-    assert "not what the directory declares" in message
+    assert "made to deceive" in message
     assert where == "IHE_XDM/SUBSET01/METADATA.XML"
 
 

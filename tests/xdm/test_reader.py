@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +16,7 @@ from pfiflow.xdm import ActionSlot
 from pfiflow.xds import ebrim
 from pfiflow.xds.from_cda import replacement
 from pfiflow.xds.metadata import DocumentEntry, SubmissionSet
-from tests.xdm.builders import FOLDER, OTHER, SENDER, SOFTWARE, members, packed, submission, zipped
+from tests.xdm.builders import FOLDER, OTHER, SENDER, SOFTWARE, members, packed, patched, submission, zipped
 from tests.xds.builders import RAW
 
 Change = Callable[[DocumentEntry], DocumentEntry]
@@ -134,10 +136,76 @@ def test_a_missing_hash_and_size_are_noted() -> None:
 
 
 def test_a_missing_document() -> None:
-    one = xdm.prepare(submission(RAW, OTHER))
-    ((message, where),) = problems(of(one, {FOLDER + "DOC00001.XML": RAW}))
+    one = xdm.prepare(submission(RAW))
+    ((message, where),) = problems(of(one, {}))
     assert "not in the archive" in message
-    assert where == FOLDER + "METADATA.XML#DocumentEntry[2]"
+    assert where == FOLDER + "METADATA.XML#DocumentEntry[1]"
+
+
+FAULTS: dict[str, tuple[Callable[[DocumentEntry], DocumentEntry], Callable[[bytes], bytes | None], str]] = {
+    "missing": (lambda e: e, lambda _: None, "not in the archive"),
+    "another hash": (lambda e: evolve(e, hash="0" * 40), lambda raw: raw, "hash differs"),
+    "another size": (lambda e: evolve(e, size=1), lambda raw: raw, "while the metadata say 1"),
+    "changed": (lambda e: e, lambda raw: raw[:-1] + b"!", "hash differs"),
+    "cut": (lambda e: e, lambda raw: raw[:-9], "bytes, while"),
+    "an unknown action": (lambda e: evolve(e, extra=(("action", ("X",)),)), lambda raw: raw, "none of C"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_faulty_document_leaves_the_others(what: str, place: int) -> None:
+    describe, change, message = FAULTS[what]
+    raws = [RAW, OTHER, OTHER + b" "]
+    one = xdm.prepare(submission(*raws))
+    entries = [describe(entry) if at == place else entry for at, entry in enumerate(one.entries)]
+    contents = [change(raw) if at == place else raw for at, raw in enumerate(raws)]
+    files = {f"{FOLDER}DOC0000{at}.XML": content for at, content in enumerate(contents, 1) if content is not None}
+    read = xdm.unpack(of(evolve(one, entries=tuple(entries)), files))
+    good = [at for at in range(3) if at != place]
+    assert [read.documents.get(entry) for entry in read.submissions[0].entries] == [
+        raws[at] if at in good else None for at in range(3)
+    ]
+    ((entry, found),) = read.faults.items()
+    assert entry == read.submissions[0].entries[place]
+    assert message in " ".join(problem.message for problem in found)
+    assert {problem.severity for problem in found} == {"error"}
+    assert entry not in read.actions
+
+
+def test_a_damaged_member_leaves_the_others() -> None:
+    packed = bytearray(
+        of(xdm.prepare(submission(RAW, OTHER)), {FOLDER + "DOC00001.XML": RAW, FOLDER + "DOC00002.XML": OTHER})
+    )
+    with zipfile.ZipFile(io.BytesIO(bytes(packed))) as archive:
+        info = archive.getinfo(FOLDER + "DOC00002.XML")
+    packed[info.header_offset + 30 + len(info.filename) + 5] ^= 0xFF
+    read = xdm.unpack(bytes(packed))
+    assert list(read.documents.values()) == [RAW]
+    ((problem,),) = read.faults.values()
+    assert "it is damaged" in problem.message
+
+
+def test_a_document_that_lies_about_its_size_refuses_the_others_too() -> None:
+    """Damage is one document's misfortune; more bytes than declared are somebody's intent."""
+    one = xdm.prepare(submission(RAW, OTHER))
+    packed = of(one, {FOLDER + "DOC00001.XML": RAW, FOLDER + "DOC00002.XML": bytes(20_000_000)})
+    found = problems(patched(packed, 2, "<L", 24, len(OTHER)))
+    assert ["made to deceive" in message for message, _ in found] == [True]
+
+
+def test_the_patient_of_a_faulty_document_counts() -> None:
+    one = xdm.prepare(submission(RAW, OTHER))
+    entries = (one.entries[0], evolve(one.entries[1], patient_id="other^^^&1.2.3&ISO"))
+    found = problems(of(evolve(one, entries=entries), {FOLDER + "DOC00001.XML": RAW}))
+    assert "2 patients" in found[0][0]
+
+
+def test_no_document_left() -> None:
+    one = xdm.prepare(submission(RAW, OTHER))
+    found = problems(of(one, {FOLDER + "DOC00001.XML": OTHER}))
+    assert [where for _, where in found][-1] == FOLDER + "METADATA.XML#DocumentEntry[2]"
+    assert len(found) >= 2
 
 
 def test_files_without_metadata_are_noted() -> None:
