@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ROUTES := routes/outbound.yaml routes/dmp.yaml routes/receipts.yaml routes/inbound.yaml
 
 .PHONY: demo test check unit docs benchmark lock schema reference clean debian
 
@@ -47,6 +48,8 @@ schema: $(READY)
 
 reference: $(READY)  ## docs/reference, from the declarations of the components
 	$(BIN)/pfiflow describe --all --format markdown --output docs/reference
+	$(BIN)/pfiflow graph $(ROUTES) --format svg --output docs/reference/routes.svg
+	$(BIN)/pfiflow graph $(ROUTES) --format svg --detail steps --output docs/reference/steps.svg
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output build

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import describe, lint, messages, run, send, sim, test, traces
+from pfiflow.cli import describe, graph, lint, messages, run, send, sim, test, traces
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -75,6 +75,7 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     lint.schema,
     describe.list_names,
     describe.describe,
+    graph.graph,
     test.test,
     send.send,
     messages.messages,

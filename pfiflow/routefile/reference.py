@@ -48,6 +48,7 @@ def _index(of_kind: Mapping[Kind, Sequence[Described]]) -> str:
     for kind, (file, title, _) in _PAGES.items():
         rows = ((f"[`{each.name}`]({file}.md#{each.name})", _first(each.doc)) for each in of_kind[kind])
         lines += [f"## [{title}]({file}.md)", "", *_table(("", ""), rows)]
+    lines += ["## Shipped routes", "", "![The shipped routes](routes.svg)", "", "[Every step](steps.svg).", ""]
     lines += [
         "## [Expressions](expressions.md)",
         "",
