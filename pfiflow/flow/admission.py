@@ -64,8 +64,8 @@ class Admission:
         except SeenBefore as seen:
             return Receipt(exchange, duplicate=seen.kind)
         except DuplicateKeyError as duplicate:  # two copies raced; the other one won
-            digests = {entry.key: entry.digest for entry in work.ledger}
-            same = digests.get(duplicate.entry.key) == duplicate.entry.digest
+            digests = {entry.key: bytes(entry.digest) for entry in work.ledger}
+            same = digests.get(duplicate.entry.key) == bytes(duplicate.entry.digest)
             return Receipt(exchange, duplicate="same" if same else "other")
         except Rejected as rejection:
             await self.settlement.refuse(compiled, exchange, rejection, None)

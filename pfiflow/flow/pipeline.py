@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import logging
 import string
@@ -23,7 +22,7 @@ from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.options import Duration
 from pfiflow.flow.trace import Decided, StepBegan, StepEnded, Trace
-from pfiflow.store.api import Enqueue, JournalEntry, LedgerEntry, Record, Store
+from pfiflow.store.api import ContentHash, Enqueue, JournalEntry, LedgerEntry, Record, Store
 
 __all__ = ["Compiler", "Ended", "Pipeline", "SeenBefore", "Work", "default_options"]
 
@@ -61,16 +60,13 @@ class Work:
     records: list[Record] = field(factory=list)
     progress: dict[str, str] = field(factory=dict)
     notice: bool = False
-    _hashed: tuple[bytes, bytes] | None = None
+    _hash: ContentHash | None = None
 
-    def sha256(self, payload: bytes) -> bytes:
-        """The digest of a payload; remembered, since the channels want it of the same bytes."""
-        self._hashed = (payload, hashlib.sha256(payload).digest())
-        return self._hashed[1]
-
-    def known_digest(self, payload: bytes) -> bytes | None:
-        """The digest, when these very bytes were hashed before; else the store hashes them, in its own thread."""
-        return self._hashed[1] if self._hashed is not None and self._hashed[0] is payload else None
+    def hash_of(self, payload: bytes) -> ContentHash:
+        """The digest of a payload, for the ledger and the channels: one for the same bytes, not computed yet."""
+        if self._hash is None or self._hash.payload is not payload:
+            self._hash = ContentHash(payload)
+        return self._hash
 
     def record(self, exchange: AnyExchange) -> AnyExchange:
         """Move the exchange's notes into the journal, and its memories into the records."""
@@ -140,7 +136,7 @@ class Compiler:
             exchange_id=exchange.id,
             body_type=body_type.name,
             payload=payload,
-            digest=work.known_digest(payload),
+            digest=work.hash_of(payload),
             headers=exchange.headers,
             origin=exchange.origin,
             received=exchange.received,
@@ -311,10 +307,10 @@ class Compiler:
         async def idempotent(exchange: AnyExchange, work: Work) -> AnyExchange:
             key = _text(self._value(step.key, exchange))
             encoded = self.registry.body_type_of(exchange.body).encode(exchange.body)
-            digest = work.sha256(encoded)
+            digest = work.hash_of(encoded)
             known = await self.store.find_ledger(scope, key, now=work.now)
             if known is not None:
-                raise SeenBefore("same" if known.digest == digest else "other")
+                raise SeenBefore("same" if bytes(known.digest) == bytes(digest) else "other")
             work.ledger.append(LedgerEntry(scope, key, digest, exchange.id, work.now + step.retention))
             return exchange
 

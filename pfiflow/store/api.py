@@ -18,16 +18,18 @@ Times are POSIX seconds given by the caller: the store reads no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from math import inf
 from typing import Literal, Protocol
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from pfiflow.errors import PfiflowError
 
 __all__ = [
     "ChannelStatus",
     "Claim",
+    "ContentHash",
     "Dead",
     "Done",
     "DuplicateKeyError",
@@ -70,6 +72,22 @@ class DuplicateKeyError(StoreError):
         self.entry = entry  # the one that was there first
 
 
+@define(eq=False)
+class ContentHash:
+    """The SHA-256 of a payload, computed when it is first asked: the store asks in the thread that writes.
+
+    `bytes()` of it is the digest. Safe between threads: at worst two compute the same.
+    """
+
+    payload: bytes = field(repr=False)
+    _digest: bytes = field(default=b"", init=False)
+
+    def __bytes__(self) -> bytes:
+        if not self._digest:
+            self._digest = sha256(self.payload).digest()
+        return self._digest
+
+
 @frozen
 class Enqueue:
     """One message to put into a channel."""
@@ -83,7 +101,7 @@ class Enqueue:
     origin: str = ""
     received: float = 0.0  # Exchange.received
     due: float = 0.0  # not before
-    digest: bytes | None = None  # SHA-256 of the payload, when the caller has it already
+    digest: bytes | ContentHash | None = None  # SHA-256 of the payload, when somebody else asks for it too
 
 
 @frozen
@@ -92,7 +110,7 @@ class LedgerEntry:
 
     scope: str
     key: str
-    digest: bytes
+    digest: bytes | ContentHash
     exchange_id: str
     expires: float
 

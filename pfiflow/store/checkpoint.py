@@ -18,7 +18,6 @@ _START = 2 << 20  # bytes of log at which the thread begins: a pass this long de
 _HARD = 64 << 20  # bytes of log at which the writer checkpoints by itself, whatever it costs
 _LAST_PART = 2 << 20  # bytes that the writer copies between two batches without harm
 _PER_JOB = 40_000  # bytes that a small unit's index pages take in the log, about
-_PAGE = 4096
 
 
 class Checkpointer:
@@ -28,6 +27,7 @@ class Checkpointer:
         self.passes = 0
         self.log_bytes = 0  # estimate, exact after each pass
         self._connection = connection
+        self._page: int = connection.execute("PRAGMA page_size").fetchone()[0]
         self._wanted = threading.Semaphore(0)
         self._running = False
         self._left: int | None = None  # bytes not copied by the last pass; None when the writer has nothing to do
@@ -72,7 +72,7 @@ class Checkpointer:
     def _pass(self, cursor: sqlite3.Cursor) -> None:
         _, frames, copied = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self.passes += 1
-        self.log_bytes = 0 if frames <= copied else frames * _PAGE
+        self.log_bytes = 0 if frames <= copied else frames * self._page
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Checkpointer:
             with suppress(sqlite3.Error):  # disk full, another process's checkpoint: the next request tries again
                 _, frames, copied = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self.passes += 1
-                self._left = (frames - copied) * _PAGE
+                self._left = (frames - copied) * self._page
                 if not self._left:
                     self.log_bytes = 0
             self._running = False

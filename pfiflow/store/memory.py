@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from math import inf
 
 import anyio
@@ -17,6 +16,7 @@ from attrs import evolve
 from pfiflow.store.api import (
     ChannelStatus,
     Claim,
+    ContentHash,
     Dead,
     Done,
     DuplicateKeyError,
@@ -82,7 +82,7 @@ class MemoryStore:
         self._check_ledger(unit)
         settled = self._waiting(owner) if owner is not None else None
         for entry in unit.ledger:
-            self._ledger[entry.scope, entry.key] = (entry, owner)
+            self._ledger[entry.scope, entry.key] = (evolve(entry, digest=bytes(entry.digest)), owner)
         if unit.settle is not None and settled is not None:
             self._settle(settled, unit.settle, unit.at)
         sequences = tuple([self._enqueue(entry, unit.at) for entry in unit.enqueue])
@@ -128,10 +128,10 @@ class MemoryStore:
 
     def _enqueue(self, entry: Enqueue, at: float) -> int:
         self._held.setdefault(entry.channel, False)
-        digest = sha256(entry.payload).digest()
+        digest = bytes(entry.digest or ContentHash(entry.payload))
         self._payloads.setdefault(digest, bytes(entry.payload))
         self._sequence += 1
-        kept = evolve(entry, headers=dict(entry.headers), payload=b"")
+        kept = evolve(entry, headers=dict(entry.headers), payload=b"", digest=None)
         stored = Stored(self._sequence, kept, digest, at, entry.due)
         self._messages[self._sequence] = stored
         self._lanes.append(stored, at)

@@ -7,11 +7,20 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 
 from attrs import define, field, frozen
 
-from pfiflow.store.api import Dead, Done, DuplicateKeyError, JournalEntry, LedgerEntry, Retry, StoreError, UnitOfWork
+from pfiflow.store.api import (
+    ContentHash,
+    Dead,
+    Done,
+    DuplicateKeyError,
+    JournalEntry,
+    LedgerEntry,
+    Retry,
+    StoreError,
+    UnitOfWork,
+)
 from pfiflow.store.claims import Unreadable
 from pfiflow.store.schema import DEAD, DONE, WAITING
 
@@ -109,8 +118,10 @@ class UnitWriter:
     channels: set[str] = field(factory=set)  # known to be in the channels table
 
     def digests(self, unit: UnitOfWork) -> tuple[bytes, ...]:
-        """The content hashes of the payloads: computed before the transaction begins (the GIL is released)."""
-        return tuple([entry.digest or sha256(entry.payload).digest() for entry in unit.enqueue])
+        """The content hashes of the payloads, and those of the ledger: computed before the transaction begins."""
+        for entry in unit.ledger:
+            bytes(entry.digest)
+        return tuple([bytes(each.digest or ContentHash(each.payload)) for each in unit.enqueue])
 
     def forget(self) -> None:
         """After a rollback: channels that seemed known may not be there."""
@@ -162,7 +173,7 @@ class UnitWriter:
     def _record(self, cursor: sqlite3.Cursor, unit: UnitOfWork, owner: int | None) -> None:
         for entry in unit.ledger:
             cursor.execute(
-                _RECORD, (entry.scope, entry.key, entry.digest, entry.exchange_id, entry.expires, owner, unit.at)
+                _RECORD, (entry.scope, entry.key, bytes(entry.digest), entry.exchange_id, entry.expires, owner, unit.at)
             )
             if cursor.rowcount == 0:
                 first = cursor.execute(

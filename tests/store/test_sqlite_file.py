@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pfiflow.store import claims, schema, units
-from pfiflow.store.api import Done, StoreError, StoreFullError, StoreLockedError, UnitOfWork
+from pfiflow.store.api import Done, Enqueue, StoreError, StoreFullError, StoreLockedError, UnitOfWork
+from pfiflow.store.schema import PAGE_SIZE
 from pfiflow.store.sqlite import SqliteStore
 from tests.store.conftest import claimed, drain, enqueue, put
 
@@ -337,3 +338,25 @@ async def test_no_statement_scans_or_sorts(tmp_path: Path, statement: str) -> No
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", [None] * count)]
     connection.close()
     assert [step for step in plan if step.startswith("SCAN") or "TEMP B-TREE" in step] == []
+
+
+async def test_a_new_file_has_large_pages_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "old.db")
+    old.execute("PRAGMA page_size = 4096")
+    old.execute("CREATE TABLE t (x)")
+    old.execute("DROP TABLE t")
+    old.execute("VACUUM")
+    old.commit()
+    old.close()
+    for name, expected in (("new.db", PAGE_SIZE), ("old.db", 4096)):
+        store = SqliteStore(tmp_path / name)
+        await store.open()
+        await store.commit(UnitOfWork(enqueue=(Enqueue("c", "k", "x", "bytes", b"x" * 3_000_000),), at=1.0))
+        claim = await store.claim("c", now=1.0)
+        assert claim is not None
+        assert len(claim.message.payload) == 3_000_000
+        await store.aclose()
+        connection = sqlite3.connect(tmp_path / name)
+        assert connection.execute("PRAGMA page_size").fetchone() == (expected,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
