@@ -134,10 +134,14 @@ def submission_author(sender: Participation | None) -> Author:
 
 
 def _ins_qualified(transmission: Transmission, document: ClinicalDocument, *, test_platform: bool) -> bool:
-    """Whether the archive carries a qualified INS (SC.MSS/CONF.14): in the CDA's header, and validated in PID."""
-    validated = transmission.patient.qualified_ins(test_platform=test_platform) is not None
+    """Whether the archive carries a qualified INS (SC.MSS/CONF.14): in the CDA's header, and validated in PID.
+
+    CONF.14 names the traits that the header must hold; the birth place, which a CDA may leave out, is none of them.
+    """
     patient = document.patient
-    return validated and patient.ins(test_platform=test_platform) is not None and patient.has_five_traits()
+    traits = (patient.birth_family, patient.first_birth_given, patient.birth_time, patient.gender)
+    validated = transmission.patient.qualified_ins(test_platform=test_platform) is not None
+    return validated and patient.ins(test_platform=test_platform) is not None and all(traits)
 
 
 def submission_unique_id(exchange_id: str) -> str:

@@ -158,6 +158,18 @@ def test_the_ins_is_called_qualified_only_when_pid_and_document_both_carry_it() 
     assert parts(sent)[0]["X-MSS-INS"] == "N", "a test INS is no INS in production"
 
 
+@pytest.mark.parametrize(
+    ("trait", "value"),
+    [("birth_family", "N"), ("first_birth_given", "N"), ("birth_time", "N"), ("gender", "N"), ("birth_place", "O")],
+)
+def test_the_traits_that_conf_14_names(trait: str, value: str) -> None:
+    package = sending.pack(transmission(), PUBLISHER, exchange_id="e1/professionals", received=RECEIVED)
+    patient = evolve(package.document.patient, **{trait: ""})
+    package = evolve(package, document=evolve(package.document, patient=patient))
+    sent = sending.mail(package, MAILBOX, audience="professionals", exchange_id="e1", received=RECEIVED)
+    assert parts(sent)[0]["X-MSS-INS"] == value
+
+
 def test_a_patient_without_qualified_ins_gets_no_mail() -> None:
     first = transmission()
     provisional = evolve(first, patient=evolve(first.patient, reliability="PROV"))
