@@ -10,7 +10,8 @@ What holds by default, and how:
 * Trust comes from the given authorities alone, never from the operating system's store unless a setting says so. Each
   of them is an anchor, intermediates too: to accept one intermediate's certificates and not its sisters' (CONF.27: IGC
   Santé Élémentaire, domain Organisations), give that intermediate alone, without the root.
-* Revocation, when a CRL is given, is checked for the peer's certificate, and fails closed. CONF.22: the last list that
+* Revocation, when a CRL is given, is checked for the peer's certificate, and fails closed; also of a peer that was let
+  in before, since servers give no session tickets. CONF.22: the last list that
   was good is kept, so that a newer file that is missing, cut, foreign or expired breaks nothing while the kept one is
   in date. Once that has expired too, connections are refused, as `Deferred`: mails wait in their channel and none is
   lost, whereas going on would accept certificates of unknown standing.
@@ -221,6 +222,9 @@ def _build(
         if options.certificate is None:
             raise ConfigError("a TLS server needs a certificate")
         context.verify_mode = ssl.CERT_REQUIRED if trusts_someone else ssl.CERT_NONE
+        # A session that is taken up again by its ticket is not verified again: what was revoked since would be let in.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     else:
         if not trusts_someone:
             raise ConfigError("nobody is trusted: name the certificate authorities to accept (ca)")

@@ -164,7 +164,7 @@ def test_the_ins_is_called_qualified_only_when_pid_and_document_both_carry_it() 
 )
 def test_the_traits_that_conf_14_names(trait: str, value: str) -> None:
     package = sending.pack(transmission(), PUBLISHER, exchange_id="e1/professionals", received=RECEIVED)
-    patient = evolve(package.document.patient, **{trait: ""})
+    patient = evolve(package.document.patient, **{trait: ""})  # type: ignore[arg-type]
     package = evolve(package, document=evolve(package.document, patient=patient))
     sent = sending.mail(package, MAILBOX, audience="professionals", exchange_id="e1", received=RECEIVED)
     assert parts(sent)[0]["X-MSS-INS"] == value

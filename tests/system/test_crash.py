@@ -10,9 +10,9 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, Semaphore
 
@@ -110,18 +110,27 @@ class Load:
     accepted: list[Order] = field(factory=list)  # in the order of their AA
     sendings: int = 0
     counting: Lock = field(factory=Lock)
+    over: bool = False
 
     def run(self, share: list[Order]) -> None:
         with Peer(self.service) as peer:
             for order in share:
                 self.gate.acquire()
-                sendings = peer.persist(order.data)
+                sendings = peer.persist(order.data, over=lambda: self.over)
                 with self.counting:  # an unguarded `+=` around the slow call would lose other threads' counts
                     self.sendings += sendings
                     self.accepted.append(order)
 
-    def start(self, pool: ThreadPoolExecutor) -> list[Future[None]]:
-        return [pool.submit(self.run, share) for share in self.shares]
+    @contextmanager
+    def senders(self) -> Iterator[list[Future[None]]]:
+        """The eight at work. When the test fails they are let go, or it would wait for them to its timeout."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            try:
+                yield [pool.submit(self.run, share) for share in self.shares]
+            except BaseException:
+                self.over = True
+                self.allow(1000)
+                raise
 
     def allow(self, count: int) -> None:
         self.gate.release(count)
@@ -191,8 +200,7 @@ def test_nothing_is_lost_by_twenty_kills_under_load(
     rng.shuffle(kills)
     batch = total // (KILLS + 1)
     interrupted = allowed = 0
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        senders = load.start(pool)
+    with load.senders() as senders:
         for kind in kills:
             if kind == "load":
                 service.start()
@@ -222,8 +230,7 @@ def test_a_stop_drains_and_loses_nothing(service: Service, operator: MailSimulat
     operator.script("BODY", delay=0.05)
     load = Load(service, shares(random.Random(1), range(41, 57)))
     total = sum(map(len, load.shares))
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        senders = load.start(pool)
+    with load.senders() as senders:
         load.allow(total // 2)
         until(lambda: len(load.accepted) > total // 4, what="the load is on")
         began = time.monotonic()
@@ -247,9 +254,7 @@ def test_a_stop_drains_and_loses_nothing(service: Service, operator: MailSimulat
 def test_a_second_signal_stops_at_once_and_loses_nothing(service: Service, operator: MailSimulator) -> None:
     operator.script("BODY", delay=20.0)
     load = Load(service, shares(random.Random(2), range(61, 69)))
-    with ThreadPoolExecutor(CONNECTIONS) as pool, ExitStack() as at_end:
-        senders = load.start(pool)
-        at_end.callback(load.allow, 1000)
+    with load.senders() as senders:
         load.allow(20)
         until(lambda: operator.counts["BODY"], what="a mail is in flight")
         service.signal(signal.SIGTERM)

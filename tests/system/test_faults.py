@@ -317,7 +317,7 @@ def test_the_disk_is_full(
     service = make_service(derive(QUICK), PFI_STORE=str(small_disk / "pfiflow.db")).start()
     send(service, order(1))
     service.settled()
-    operator.script("BODY", delay=1.0)
+    operator.script("BODY", delay=8.0)  # still under way when the disk is full
     ballast = small_disk / "ballast"
     with Peer(service) as peer:
         assert peer.send(order(2)).code == "AA"
@@ -334,7 +334,10 @@ def test_the_disk_is_full(
                 break
         assert refused == 3
         last = number
-        time.sleep(1.5)  # the outcome of the mail on its way cannot be stored
+        until(
+            lambda: any("the outcome of message 2 cannot be stored yet" in line for line in service.logged("error")),
+            what="the mail on its way is delivered",
+        )
         assert service.process is not None
         assert service.process.poll() is None
         ballast.unlink()
@@ -350,7 +353,6 @@ def test_the_disk_is_full(
     assert sorted(identities) == sorted((document(number=n, patient=n).id.root, "", False) for n in range(1, last + 1))
     loud = service.logged("error")
     assert sum("a message was deferred, nothing of it is kept" in line and "space" in line for line in loud) >= 3
-    assert any("the outcome of message 2 cannot be stored yet" in line for line in loud)
 
 
 # -- the start ---------------------------------------------------------------------------------------------------------
