@@ -106,6 +106,11 @@ class Dovecot:
         self._process: subprocess.Popen[bytes] | None = None
         self.port, self.tls_port = _free_port(), _free_port()
 
+    @property
+    def mail(self) -> Path:
+        """The folder with a folder for each login, in which `Maildir` is its mailbox; of user `mail`."""
+        return self._folder / "mail"
+
     def __enter__(self) -> Self:
         folder = self._folder
         folder.chmod(0o755)

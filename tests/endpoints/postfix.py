@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from pfiflow.simulators.certificates import Authority
+from tests.endpoints.dovecot import Dovecot
 
 __all__ = ["Postfix", "reason_not_to_run"]
 
@@ -43,7 +44,8 @@ mynetworks = 127.0.0.1/32
 alias_maps =
 local_recipient_maps =
 virtual_mailbox_domains = hopital.test, cabinet.test
-virtual_mailbox_base = {folder}/mailboxes
+virtual_mailbox_base = {base}
+virtual_minimum_uid = 1
 virtual_mailbox_maps = texthash:{folder}/etc/mailboxes
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
@@ -96,9 +98,13 @@ class Postfix:
         authority: issues the server's certificate; clients need one of it too.
         mailboxes: the addresses that exist, in `hopital.test` and `cabinet.test`.
         access: address → what RCPT answers for it (`450 4.2.1 later`).
+        into: the Dovecot in whose mailboxes the mails are delivered; None keeps them in maildirs of its own.
     """
 
-    def __init__(self, authority: Authority, mailboxes: tuple[str, ...], access: dict[str, str]) -> None:
+    def __init__(
+        self, authority: Authority, mailboxes: tuple[str, ...], access: dict[str, str], *, into: Dovecot | None = None
+    ) -> None:
+        self._into = into
         self._authority = authority
         self._mailboxes = mailboxes
         self._access = access
@@ -116,20 +122,26 @@ class Postfix:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        base, owner, below = folder / "mailboxes", user, ""
+        if self._into is not None:
+            base, owner, below = self._into.mail, pwd.getpwnam("mail"), "Maildir/"
+            for address in self._mailboxes:
+                self._into.deliver(address)
         server = self._authority.issue("localhost", "127.0.0.1")
         (folder / "etc/main.cf").write_text(
             _MAIN.format(
                 folder=folder,
                 daemons=_DAEMONS,
-                uid=user.pw_uid,
-                gid=user.pw_gid,
+                base=base,
+                uid=owner.pw_uid,
+                gid=owner.pw_gid,
                 certificate=server.certificate,
                 key=server.key,
                 ca=self._authority.certificate,
             )
         )
         (folder / "etc/master.cf").write_text(_MASTER.format(port=self.port))
-        (folder / "etc/mailboxes").write_text("".join(f"{name} {name}/\n" for name in self._mailboxes))
+        (folder / "etc/mailboxes").write_text("".join(f"{name} {name}/{below}\n" for name in self._mailboxes))
         (folder / "etc/access").write_text("".join(f"{name} {answer}\n" for name, answer in self._access.items()))
         try:
             self._command("start")
