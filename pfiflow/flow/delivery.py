@@ -11,7 +11,7 @@ from attrs import define, field
 
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.circuit import Circuit
-from pfiflow.flow.compiled import CompiledRoute, InFlight
+from pfiflow.flow.compiled import CompiledRoute
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.outcome import after_defect, after_deferral, safe_traceback
 from pfiflow.flow.pipeline import Compiler, Ended, SeenBefore, Work
@@ -35,8 +35,8 @@ class Delivery:
     compiler: Compiler
     compiled: CompiledRoute
     stopping: anyio.Event
-    in_flight: InFlight
     channel: str = field(kw_only=True)
+    _waiting: set[anyio.CancelScope] = field(init=False, factory=set)
 
     async def work(self) -> None:
         """One worker. What it has claimed when `stopping` is set is finished; the rest of its lane is given back.
@@ -67,7 +67,19 @@ class Delivery:
         store = self.settlement.store
         due = await store.next_due(self.channel)
         wait = POLL if due is None else min(POLL, max(0.0, due - self.settlement.clock.now()))
-        await store.wait(self.channel, timeout=max(wait, 0.001))
+        if self.stopping.is_set():
+            return
+        with anyio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                await store.wait(self.channel, timeout=max(wait, 0.001))
+            finally:
+                self._waiting.discard(scope)
+
+    def leave(self) -> None:
+        """Let who waits for messages wait no more: `stopping` is set. Its wake-ups are for others then."""
+        for scope in self._waiting:
+            scope.cancel()
 
     async def work_due(self) -> bool:
         """Work the lane that is due first, if one is and the destination is not down; whether there was one."""
@@ -89,7 +101,7 @@ class Delivery:
             claim = await self.settlement.store.claim(self.channel, now=now, latest=now + channel.redelivery.longest)
             if claim is None:
                 return False
-            with self.in_flight:
+            with self.compiled.in_flight:
                 await self._work_lane(claim)
             return True
         finally:

@@ -10,7 +10,7 @@ from attrs import define, evolve, field
 
 from pfiflow.errors import Deferred
 from pfiflow.flow.admission import Admission
-from pfiflow.flow.compiled import CompiledRoute, InFlight
+from pfiflow.flow.compiled import CompiledRoute
 from pfiflow.flow.component import Receipt
 from pfiflow.flow.exchange import Exchange, Note
 from pfiflow.flow.pipeline import Work
@@ -57,20 +57,32 @@ class Ration:
 
 @define(eq=False)
 class Entrance:
-    """`Receive` of one route; outlives the sources that the route has one after the other."""
+    """`Receive` of one route; outlives the sources that the route has one after the other, and its pipelines.
+
+    What comes in while `closed` waits, until a reload has taken effect or is refused.
+    """
 
     compiled: CompiledRoute
     admission: Admission
     stopping: anyio.Event
-    in_flight: InFlight
+    closed: anyio.Event | None = None
     _ration: Ration = field(init=False, factory=Ration)
 
     async def __call__(self, exchange: AnyExchange, /) -> Receipt:
         """See `Receive`."""
+        if self.closed is not None:
+            await self.closed.wait()
         if self.stopping.is_set():
             raise Deferred("the engine is stopping")
-        with self.in_flight:
-            return await self.admission.receive(self.compiled, exchange)
+        compiled = self.compiled
+        with compiled.in_flight:
+            return await self.admission.receive(compiled, exchange)
+
+    def open(self) -> None:
+        """Let in what waits."""
+        if self.closed is not None:
+            self.closed.set()
+            self.closed = None
 
     def new_id(self) -> str:
         """See `Receive`."""
@@ -84,5 +96,5 @@ class Entrance:
         if written:
             work = Work(self.compiled.id, now)
             work.record(Exchange(exchange_id, None, notes=written))
-            with self.in_flight:
+            with self.compiled.in_flight:
                 await settlement.settle(work, None)

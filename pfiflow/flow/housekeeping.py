@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pfiflow.flow.clock import Clock
 from pfiflow.flow.route import ChannelSpec, Retention
@@ -17,12 +17,14 @@ _LOOK_EVERY = 1.0  # seconds
 _PURGE_EVERY = 3600.0
 
 
-async def watch_limits(channels: Mapping[str, ChannelSpec], full: set[str], store: Store, clock: Clock) -> None:
-    """Keep `full` up to date: the channels over their `max_waiting`."""
-    limits = {name: spec.max_waiting for name, spec in channels.items() if spec.max_waiting}
-    while limits:
+async def watch_limits(
+    channels: Callable[[], Mapping[str, ChannelSpec]], full: set[str], store: Store, clock: Clock
+) -> None:
+    """Keep `full` up to date: the channels over their `max_waiting`, of those that there are at the time."""
+    while True:
+        limits = {name: spec.max_waiting for name, spec in channels().items() if spec.max_waiting}
         try:
-            counts = {status.channel: status.waiting for status in await store.channels()}
+            counts = {status.channel: status.waiting for status in await store.channels()} if limits else {}
         except StoreError:
             logger.exception("channel sizes cannot be read")
         else:
@@ -31,10 +33,10 @@ async def watch_limits(channels: Mapping[str, ChannelSpec], full: set[str], stor
         await clock.sleep(_LOOK_EVERY)
 
 
-async def purge(keep: Retention, store: Store, clock: Clock) -> None:
-    """Remove what is finished and older than `keep`, now and every hour."""
+async def purge(retention: Callable[[], Retention], store: Store, clock: Clock) -> None:
+    """Remove what is finished and older than it is kept, now and every hour."""
     while True:
-        now = clock.now()
+        now, keep = clock.now(), retention()
         try:
             purged = await store.purge(
                 done_before=now - keep.done,

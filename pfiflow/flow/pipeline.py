@@ -95,7 +95,9 @@ class Compiler:
     trace: Trace | None = None
     full: set[str] = field(factory=set)  # channels over their max_waiting, kept up to date by the engine
     sinks: list[Sink] = field(factory=list)
-    _shared: dict[tuple[str, Any], Sink] = field(factory=dict)
+    shared: dict[tuple[str, Any], Sink] = field(factory=dict)
+    taken: list[Sink] = field(factory=list)  # by the route that is being compiled
+    keys: dict[str, Expression | None] = field(factory=dict)  # of the channels that it writes into
 
     def compile(self, route: str, steps: Sequence[r.Step]) -> Pipeline:
         """One pipeline for these steps. Raises ConfigError for unknown components or channels."""
@@ -267,6 +269,8 @@ class Compiler:
         if channel not in self.channels:
             raise ConfigError(f"unknown channel {channel!r}; declare it under `channels`", code="channel")
 
+        self.keys[channel] = self.channels[channel].key
+
         async def to_channel(exchange: AnyExchange, work: Work) -> AnyExchange:
             work.enqueue.append(self.enqueue(channel, exchange, work))
             return exchange
@@ -366,17 +370,25 @@ class Compiler:
 
     def _sink(self, component: Component, options: Any) -> Sink:
         """One sink per distinct options: routes that name the same endpoint share its connections."""
-        shared = (component.name, options)
         try:
-            if shared in self._shared:
-                return self._shared[shared]
+            sink = self.shared.get((component.name, options))
+            if sink is None:
+                sink = self.shared[component.name, options] = self._new_sink(component, options)
         except TypeError:  # options that cannot be hashed are not shared
-            sink: Sink = self.build(component, options)
-            self.sinks.append(sink)
-            return sink
-        sink = self._shared[shared] = self.build(component, options)
+            sink = self._new_sink(component, options)
+        self.taken.append(sink)
+        return sink
+
+    def _new_sink(self, component: Component, options: Any) -> Sink:
+        sink: Sink = self.build(component, options)
         self.sinks.append(sink)
         return sink
+
+    def forget(self, sink: Sink) -> None:
+        """Give a sink to no other route; who forgets it closes it."""
+        self.sinks.remove(sink)
+        for shared in [shared for shared, each in self.shared.items() if each is sink]:
+            del self.shared[shared]
 
     # -- values ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import anyio
 from attrs import define, field, frozen
 
 from pfiflow.flow.admission import Admission
-from pfiflow.flow.compiled import CompiledRoute, InFlight
+from pfiflow.flow.compiled import CompiledRoute
 from pfiflow.flow.component import Source
 from pfiflow.flow.delivery import Delivery
 from pfiflow.flow.entrance import Entrance
@@ -40,20 +40,26 @@ class RouteStatus:
 
 @define(eq=False)
 class RunningRoute:
-    """One route of one engine. `run` serves until `stopping` is set or it is cancelled."""
+    """One route of one engine. `run` serves until `stopping` is set or it is cancelled.
+
+    A reload gives it another pipeline (`follow`), or another running route takes its place (`retire`).
+    """
 
     compiled: CompiledRoute
     compiler: Compiler
     admission: Admission
     on_status: Callable[[RouteStatus], None]
+    replaced: bool = field(init=False, default=False)  # another one goes by its name
     source: Source | None = field(init=False)
     status: RouteStatus = field(init=False)
     stopping: anyio.Event = field(init=False, factory=anyio.Event)
-    in_flight: InFlight = field(init=False, factory=InFlight)
     receive: Entrance = field(init=False)
+    _ended: anyio.Event = field(init=False, factory=anyio.Event)
+    _scope: anyio.CancelScope | None = field(init=False, default=None)
+    _deliveries: list[Delivery] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.receive = Entrance(self.compiled, self.admission, self.stopping, self.in_flight)
+        self.receive = Entrance(self.compiled, self.admission, self.stopping)
         self.source = self._build_source()
         self.status = RouteStatus(self.compiled.id, "starting")
 
@@ -69,16 +75,42 @@ class RunningRoute:
     def delivery(self, channel: str) -> Delivery:
         """What works the channel that this route reads."""
         settlement, compiler, compiled = self.admission.settlement, self.compiler, self.compiled
-        return Delivery(settlement, compiler, compiled, self.stopping, self.in_flight, channel=channel)
+        return Delivery(settlement, compiler, compiled, self.stopping, channel=channel)
 
     async def stop(self) -> None:
-        """Let nothing new in. What is in flight goes on: see `in_flight`."""
+        """Let nothing new in. What is in flight goes on: see `CompiledRoute.in_flight`."""
         self.stopping.set()
+        for delivery in self._deliveries:
+            delivery.leave()
         if self.source is not None:
             await self.source.stop_accepting()
 
+    def follow(self, compiled: CompiledRoute, compiler: Compiler) -> None:
+        """Go on with another pipeline behind the same source. What is in flight ends on the old one."""
+        self.compiled = self.receive.compiled = compiled
+        self.compiler = compiler
+
+    async def retire(self, patience: float | None = None) -> None:
+        """Stop, give what is in flight so many seconds to finish (None: as long as it takes), and end."""
+        self.stopping.set()
+        self.receive.open()
+        await self.stop()
+        with anyio.move_on_after(patience):
+            await self.compiled.in_flight.finished()
+        if self._scope is not None:
+            self._scope.cancel()
+        await self._ended.wait()
+
     async def run(self) -> None:
         """Serve; what dies is started again, with back-off."""
+        try:
+            with anyio.CancelScope() as self._scope:
+                await self._run()
+            self._report(RouteStatus(self.compiled.id, "stopped", "", self.status.restarts))
+        finally:
+            self._ended.set()
+
+    async def _run(self) -> None:
         clock, route = self.admission.settlement.clock, self.compiled.id
         restarts = 0
         while not self.stopping.is_set():
@@ -102,7 +134,6 @@ class RunningRoute:
             self._report(RouteStatus(route, "backing-off", "", restarts, error))
             with anyio.move_on_after(delay):
                 await self.stopping.wait()
-        self._report(RouteStatus(route, "stopped", "", restarts))
 
     async def _serve(self, restarts: int) -> None:
         def started(address: str) -> None:
@@ -112,6 +143,7 @@ class RunningRoute:
             case FromChannel(channel=channel):
                 assert self.compiled.channel is not None
                 delivery = self.delivery(channel)
+                self._deliveries = [delivery]
                 async with anyio.create_task_group() as workers:
                     for _ in range(self.compiled.channel.workers):
                         workers.start_soon(delivery.work)
@@ -125,6 +157,9 @@ class RunningRoute:
 
     def _report(self, status: RouteStatus) -> None:
         self.status = status
+        if self.replaced:
+            logger.info("route %s as it was before: %s", status.route, status.state, extra={"route": status.route})
+            return
         logger.info(
             "route %s %s %s",
             status.route,

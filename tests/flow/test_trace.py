@@ -156,7 +156,7 @@ async def test_while_a_destination_is_down_the_next_is_the_probe() -> None:
 
 async def test_without_a_trace_steps_are_compiled_bare() -> None:
     engine = World().engine(Route.of("intake").process("bake"))
-    pipeline: Any = engine._routes["intake"].compiled.pipeline
+    pipeline: Any = engine._routes.running["intake"].compiled.pipeline
     steps = next(c.cell_contents for c in pipeline.__closure__ if isinstance(c.cell_contents, tuple))
     assert [step.__name__ for step in steps] == ["process"]
 
