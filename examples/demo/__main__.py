@@ -102,7 +102,10 @@ def main() -> int:
     patience = arguments.parse_args().patience
     logging.basicConfig(level=logging.CRITICAL)  # the table tells it all
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
-    return 0 if anyio.run(demo, console, patience) else 1
+    try:
+        return 0 if anyio.run(demo, console, patience) else 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def _told(story: Story) -> str:
 
 def dmp_table(dmp: DmpSimulator) -> Table:
     """The documents that the DMP holds."""
-    held = Table("document", "type", "status", title="in the DMP")
+    held = Table(title="in the DMP")
+    for heading in ("document", "type", "status"):
+        held.add_column(heading, overflow="fold")
     for entry in dmp.registry.entries():
         held.add_row(entry.unique_id, entry.metadata.type_code.display, entry.status)
     return held

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import define
+from rich.markup import escape
 
-from examples.demo.scenario import Sent
+from examples.demo.scenario import Sent, name
 from examples.demo.world import World
 from pfiflow.hl7.ack import Acknowledgement
 from pfiflow.hl7.er7 import Message, parse
@@ -58,7 +59,7 @@ async def update(stories: Sequence[Story], world: World) -> bool:
         if story.exchange:
             own = [entry for entry in ours if entry.exchange_id.partition(".")[0] == story.exchange]
             arrived = _arrived(own, theirs)
-            story.events = tuple(_words(own))
+            story.events = tuple(sorted(_words(own), key=lambda words: ("DMP" not in words, words)))
             story.notified = any(entry.event == "mail-sent" for entry in arrived)
             story.delivered = _delivered(arrived, got)
             story.told = tuple(receipt(message) for message, each in told if each.about == story.sent.control_id)
@@ -103,22 +104,22 @@ def _words(entries: Sequence[JournalEntry]) -> Iterator[str]:
             case "mail-sent" if "@patient." in facts["to"]:
                 yield "mail to the patient"
             case "mail-sent":
-                yield f"mail to {facts['to'].replace(' ', ', ')}"
+                yield f"mail to {', '.join(map(name, facts['to'].split()))}"
             case "recipient-refused":
-                yield f"[yellow]{facts['recipient']}: {facts['answer']}[/]"
+                yield f"[yellow]{name(facts['recipient'])}: {escape(facts['answer'])}[/]"
             case "rejected":
-                yield f"[red]refused: {facts['problems']}[/]"
+                yield f"[red]refused: {escape(facts['problems'])}[/]"
             case "deferred":
-                yield f"[yellow]waits: {facts['cause']}[/]"
+                yield f"[yellow]waits: {escape(facts['cause'])}[/]"
 
 
 def receipt(message: Message) -> str:
     """A receipt (ZAM) in words."""
     event, yes = message.get("MSH-9.2"), message.get("OBX-5") == "Y"
-    word = {"Z01": "in the DMP", "Z02": "delivered", "Z03": "taken"}[event]
+    word = {"Z01": "in the DMP", "Z02": "delivered", "Z03": "integrated"}[event]
     reason = "" if yes else message.get("ERR-5")
     if event == "Z01":
         return f"Z01 {word}" if yes else f"Z01 NOT {word}: {reason}"
     label = f" {message.get('ERR-5.2')}" if event == "Z03" and not yes else ""
-    who = message.get("OBX[2]-5.4")
+    who = name(message.get("OBX[2]-5.4"))
     return f"{event} {word}: {who}" if yes else f"{event} NOT {word}: {who}, {reason}{label}"
