@@ -127,8 +127,7 @@ def show(path: Path, sequence: int, payload: Path | None) -> None:
             journal.add_row(_time(entry.at), entry.exchange_id, entry.route, entry.event, told)
         _console.print(journal)
         if payload is not None:
-            await anyio.Path(payload).write_bytes(body)
-            await anyio.Path(payload).chmod(0o600)
+            _write_privately(payload, body)
         return True
 
     if not _on_store(path, read):
@@ -182,6 +181,14 @@ def _set_hold(path: Path, channel: str, *, hold: bool) -> None:
         await store.set_hold(channel, hold=hold, now=time.time(), by=_user())
 
     _on_store(path, act)
+
+
+def _write_privately(path: Path, content: bytes) -> None:
+    """For the account's eyes alone, from the first byte on."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, 0o600)  # the file may have been there
+        file.write(content)
 
 
 def _user() -> str:

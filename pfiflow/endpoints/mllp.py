@@ -25,6 +25,7 @@ from pfiflow.errors import ConfigError, Deferred, Problem, ProtocolError, Reject
 from pfiflow.flow.component import Component, Double, Field, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Address, Duration, Size, option
+from pfiflow.flow.outcome import safe_traceback
 from pfiflow.hl7 import ack, er7, mllp
 from pfiflow.hl7.faults import CharsetError
 
@@ -194,7 +195,7 @@ class _Connection(asyncio.Protocol):
             logger.warning("%s: closed, it does not read its acknowledgements", self.peer)
             self.abort()
         except Exception as defect:  # noqa: BLE001 - one connection must not take the listener down
-            logger.error("%s: connection closed after a defect: %s", self.peer, type(defect).__qualname__)  # noqa: TRY400
+            logger.error("%s: connection closed after a defect\n%s", self.peer, safe_traceback(defect))  # noqa: TRY400
         finally:
             self.source.connections.discard(self)
             self.transport.close()
@@ -314,7 +315,7 @@ class MllpSource:
         except Deferred as deferral:
             return self._acknowledge(message, "AR", (Problem("207", deferral.message),))
         except Exception as defect:  # noqa: BLE001 - the peer gets an answer whatever happens
-            logger.error("defect while taking a message in: %s", type(defect).__qualname__)  # noqa: TRY400
+            logger.error("defect while taking a message in\n%s", safe_traceback(defect))  # noqa: TRY400 - it may quote one
             problem = Problem("207", "internal error of the PFI; it was logged, the message was not taken over")
             return self._acknowledge(message, "AE", (problem,))
         return self._accepted(message, receipt)

@@ -156,6 +156,9 @@ class SmtpSession:
             await self._smtp.noop(timeout=min(self._options.command_timeout, 10))
         except FAILURES:
             self.abort()
+        except BaseException:  # cancelled: nobody has this connection any more
+            self.abort()
+            raise
         return self._smtp.is_connected
 
     async def close(self) -> None:

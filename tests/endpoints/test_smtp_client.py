@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pfiflow.endpoints.smtp_client import Delivery, MailDeferred, MailRejected, SmtpClient, SmtpOptions
+from pfiflow.endpoints.smtp_session import SmtpSession
 from pfiflow.endpoints.smtp_transaction import _stuffed, xtext
 from pfiflow.endpoints.tls import TlsOptions
 from pfiflow.errors import ConfigError, Deferred
@@ -22,6 +23,7 @@ from pfiflow.flow.options import Duration, Secret, Size
 from pfiflow.mssante.values import OutgoingMail
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.mail import MailSimulator, Stage
+from tests.flow.bakery import eventually
 
 SENDER = "pfi@hopital.mssante.fr"
 A, B, C = "a@cabinet.mssante.fr", "b@cabinet.mssante.fr", "c@cabinet.mssante.fr"
@@ -364,14 +366,14 @@ def test_no_answer_to_the_final_dot_is_unknown(plain: MailSimulator, keep: bool)
 def test_a_slow_answer_to_the_final_dot_is_unknown(plain: MailSimulator) -> None:
     plain.script("BODY", delay=5)
     with pytest.raises(MailDeferred, match=r"unknown whether delivered.*no answer in time") as caught:
-        send(open_to(plain.port, data_timeout=0.2), mail())
+        send(open_to(plain.port, data_timeout=1.5), mail())
     assert caught.value.delivery.outcome_unknown
 
 
 def test_a_slow_command_defers(plain: MailSimulator) -> None:
     plain.script("RCPT", delay=5)
     with pytest.raises(MailDeferred, match="no answer in time") as caught:
-        send(open_to(plain.port, command_timeout=0.2), mail())
+        send(open_to(plain.port, command_timeout=2.0), mail())
     assert not caught.value.delivery.outcome_unknown
 
 
@@ -477,11 +479,10 @@ def test_a_connection_is_renewed_after_its_mails_or_its_rest(plain: MailSimulato
         for _ in range(4):
             await client.send(mail())
         assert plain.counts["CONNECT"] == 2
-        await asyncio.sleep(0.3)
-        assert plain.counts["QUIT"] == 2
+        await eventually(lambda: plain.counts["QUIT"] == 2)
         await client.send(mail())
 
-    with_client(open_to(plain.port, max_mails=2, idle_timeout=Duration(0.1)), work)
+    with_client(open_to(plain.port, max_mails=2, idle_timeout=Duration(2.0)), work)
     assert plain.counts["CONNECT"] == 3
 
 
@@ -511,9 +512,21 @@ def test_a_connection_silent_for_long_is_asked_first(plain: MailSimulator, monke
         plain.script("NOOP", delay=30)
         assert (await client.send(mail())).accepted
 
-    with_client(open_to(plain.port, command_timeout=0.3), work)
+    with_client(open_to(plain.port, command_timeout=Duration(3.0)), work)
     assert plain.counts["NOOP"] == 2
     assert plain.counts["CONNECT"] == 2
+
+
+@pytest.mark.anyio
+async def test_a_connection_is_left_by_nobody_when_its_probe_is_cancelled(plain: MailSimulator) -> None:
+    plain.script("NOOP", delay=30)
+    session = await SmtpSession.open(open_to(plain.port), None)
+    probe = asyncio.create_task(session.probe())
+    await eventually(lambda: plain.counts["NOOP"] == 1)
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    assert not session.usable
 
 
 def test_the_pool_is_bounded_and_used(plain: MailSimulator) -> None:

@@ -93,6 +93,7 @@ def test_an_operator_looks_at_the_store(two_refused: Service) -> None:
         assert words in shown
     assert patient(1).family not in shown
     payload = service.folder / "payload.hl7"
+    payload.touch(mode=0o644)  # what was there for all to read is not written to so
     operate(service, "show", "1", "--payload", payload)
     assert payload.read_bytes() == order(1)
     assert stat.S_IMODE(payload.stat().st_mode) == 0o600
