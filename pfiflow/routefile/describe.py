@@ -21,6 +21,7 @@ from pfiflow.flow.options import Range, is_secret
 from pfiflow.flow.route import Step
 from pfiflow.routefile.grammar import (
     EIP_STEPS,
+    OTHER_STEPS,
     ComponentPart,
     EipStep,
     NamedEndpoint,
@@ -93,6 +94,7 @@ def described(registry: Registry) -> tuple[Described, ...]:
     return (
         *(_component(each, registry) for kind in of_kind for each in of_kind[kind]),
         *(_eip(name, EIP_STEPS[name]) for name in sorted(EIP_STEPS)),
+        *(Described(name, "step", doc, example=block({name: value})) for name, (doc, value) in OTHER_STEPS.items()),
         *_sections(),
         *(_body_type(each) for each in sorted(registry.body_types.values(), key=lambda each: each.name)),
     )

@@ -26,6 +26,7 @@ from pfiflow.routefile.nodes import Node, Report
 
 __all__ = [
     "EIP_STEPS",
+    "OTHER_STEPS",
     "RESERVED",
     "Anything",
     "ComponentPart",
@@ -404,7 +405,16 @@ EIP_STEPS: Mapping[str, EipStep] = {
     ),
 }
 
-RESERVED = frozenset({*EIP_STEPS, "channel", "endpoint", "id", "python", "use"})
+OTHER_STEPS: Mapping[str, tuple[str, object]] = {
+    "python": (
+        "A processor in a module of your own, as module:name, with its options.",
+        {"my_hospital.steps:anonymise": {}},
+    ),
+    "use": ("The steps of a template, by its name, with its parameters.", {"tell": {"who": "the sender"}}),
+}
+"""Steps that become others when the file is read: what each is for, and an example."""
+
+RESERVED = frozenset({*EIP_STEPS, *OTHER_STEPS, "channel", "endpoint", "id"})
 """Words of the route file, which no component may be called."""
 
 

@@ -32,13 +32,13 @@ def check_routes(definition: r.FlowDefinition, registry: Registry, found: Found)
             text = f"route {route.id!r} has no steps: what comes in is acknowledged and dropped."
             found(route.place, "no-steps", "error", text, "")
             continue
-        steps = [*walk(route.steps)]
-        if not any(isinstance(step, _TAKES) for step in steps):
+        drops = _drops(route, registry)
+        if drops:
             text = f"route {route.id!r} sends nothing anywhere: what comes in is acknowledged and dropped."
             found(route.place, "dropped", "warning", text, "Add a `to`.")
         from_channel = isinstance(route.source, r.FromChannel)
         for each in (route.steps, route.on_rejected):
-            _Uses(registry, found, from_channel=from_channel).check(each, acts=False, takes=False)
+            _Uses(registry, found, from_channel=from_channel).check(each, acts=False, takes=drops)
         if from_channel:
             _check_repeats(route, registry, found)
             _check_after_sink(route.steps, "", found)
@@ -46,6 +46,17 @@ def check_routes(definition: r.FlowDefinition, registry: Registry, found: Found)
                 text = f"route {route.id!r} tells nobody of what it refuses or gives up."
                 hint = "Such a message becomes a dead letter; `on-rejected` steps can tell who waits for it."
                 found(route.place, "tells-nobody", "information", text, hint)
+
+
+def _drops(route: r.Route, registry: Registry) -> bool:
+    """It sends nothing, and no processor is there that may do something of its own."""
+    for step in walk(route.steps):
+        component = component_of(step, registry)
+        if isinstance(step, _SENDS) or (isinstance(step, r.Process) and component is None):
+            return False
+        if component is not None and (component.gives is object or component.sets_more or component.uses_records):
+            return False
+    return True
 
 
 class _Uses:

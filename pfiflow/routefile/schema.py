@@ -23,6 +23,7 @@ from pfiflow.flow.options import Range
 from pfiflow.flow.route import Step
 from pfiflow.routefile.grammar import (
     EIP_STEPS,
+    OTHER_STEPS,
     Anything,
     ComponentPart,
     NamedEndpoint,
@@ -98,7 +99,7 @@ class SchemaWriter:
     def _step(self) -> Schema:
         eips = {name: {"description": eip.doc, **self._type(eip.hint)} for name, eip in EIP_STEPS.items()}
         python = {
-            "description": "module:name of a processor in a module of your own, with its options.",
+            "description": OTHER_STEPS["python"][0],
             **_one_key({"type": ["object", "null"]}, {"pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"}),
         }
         named: Schema = {"id": {"description": "A name for overrides.", **self._one(Name)}}

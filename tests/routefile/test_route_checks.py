@@ -34,15 +34,17 @@ CASES = [
     # what was made, or came in, goes nowhere
     ("dropped", SOURCE, "{log: {message: m}}", [(3, 5)]),
     ("dropped", SOURCE, "{filter: {when: has(headers.customer)}}", [(3, 5)]),
-    ("dropped", SOURCE, "{read-order: }", [(5, 14)]),
-    ("dropped", SOURCE, "{read-order: }, {log: {message: m}}", [(5, 14)]),
+    ("dropped", SOURCE, "{read-order: }", [(3, 5)]),
+    ("dropped", SOURCE, "{read-order: }, {log: {message: m}}", [(3, 5)]),
+    ("dropped", SOURCE, "{taste: }, {read-order: }", [(5, 25)]),
     ("dropped", SOURCE, "{read-order: }, {to: {bin: }}", []),
     ("dropped", SOURCE, "{taste: }", []),  # it may do something of its own
     ("dropped", SOURCE, "{read-order: }, {knead: }, {taste: }", []),
+    ("dropped", SOURCE, "{read-order: }, {knead: }", [(3, 5)]),
     ("dropped", SOURCE, "{multicast: [{steps: [{read-order: }]}]}, {to: {bin: }}", [(5, 36)]),
     ("dropped", SOURCE, "{enrich: {steps: [{read-order: }], headers: [x]}}, {to: {bin: }}", []),
     ("dropped", SOURCE, "{choice: [{when: id == 'a', steps: [{read-order: }]}]}, {to: {bin: }}", []),
-    ("dropped", SOURCE, "{choice: [{when: id == 'a', steps: [{read-order: }]}]}", [(5, 50)]),
+    ("dropped", SOURCE, "{choice: [{when: id == 'a', steps: [{read-order: }]}]}", [(3, 5)]),
     # nothing comes after
     ("no-effect", SOURCE, "{to: {bin: }}, {set-header: {a: id}}", [(5, 29)]),
     ("no-effect", SOURCE, "{to: {bin: }}, {filter: {when: id == 'a'}}", [(5, 29)]),
