@@ -45,6 +45,8 @@ def _page(title: str, intro: str, entries: Sequence[Described]) -> str:
 def _index(of_kind: Mapping[Kind, Sequence[Described]]) -> str:
     lines = ["# Reference", "", "Everything that a route file can name, from the code that reads it.", ""]
     lines += ["`pfiflow list` and `pfiflow describe NAME` show the same in a terminal, with your own components.", ""]
+    files = [*(file for file, _, _ in _PAGES.values()), "expressions"]
+    lines += ["```{toctree}", ":hidden:", "", *files, "```", ""]
     for kind, (file, title, _) in _PAGES.items():
         rows = ((f"[`{each.name}`]({file}.md#{each.name})", _first(each.doc)) for each in of_kind[kind])
         lines += [f"## [{title}]({file}.md)", "", *_table(("", ""), rows)]
