@@ -38,7 +38,8 @@ class InFlight:
     async def finished(self) -> None:
         """Return once nothing is under way."""
         while self.count:
-            self._idle = anyio.Event()
+            if self._idle.is_set():  # else somebody waits for it already
+                self._idle = anyio.Event()
             await self._idle.wait()
 
 

@@ -20,6 +20,7 @@ from pfiflow.errors import ConfigError
 from pfiflow.flow.admission import Admission
 from pfiflow.flow.compiled import CompiledRoute, compile_route
 from pfiflow.flow.component import Sink
+from pfiflow.flow.outcome import safe_traceback
 from pfiflow.flow.pipeline import Compiler
 from pfiflow.flow.route import EngineOptions, FlowDefinition, FromChannel, FromEndpoint, Route
 from pfiflow.flow.running import RouteStatus, RunningRoute
@@ -136,8 +137,11 @@ class Routes:
 
     async def _close(self, sink: Sink) -> None:
         self.compiler.forget(sink)
-        with anyio.move_on_after(_CLOSE_TIMEOUT):
-            await sink.aclose()
+        try:
+            with anyio.move_on_after(_CLOSE_TIMEOUT):
+                await sink.aclose()
+        except Exception as defect:  # noqa: BLE001 - the other sinks and the store are still to be closed
+            logger.error("a sink could not be closed\n%s", safe_traceback(defect))  # noqa: TRY400 - may quote a document
 
     # -- reload ----------------------------------------------------------------------------------------------------
 

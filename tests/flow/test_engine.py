@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from pfiflow.errors import ConfigError, Deferred, Problem, Rejected
+from pfiflow.flow.compiled import InFlight
 from pfiflow.flow.component import Component, Registry
 from pfiflow.flow.engine import Engine
 from pfiflow.flow.exchange import Exchange
@@ -31,7 +32,7 @@ from pfiflow.flow.route import (
 )
 from pfiflow.store.api import StoreFullError, UnitOfWork
 from pfiflow.store.memory import MemoryStore
-from tests.flow.bakery import Counter, Order, World, eventually
+from tests.flow.bakery import Counter, Order, Van, World, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -541,6 +542,36 @@ async def test_a_throttle_does_not_wait_for_a_clock_that_was_set_back() -> None:
             for _ in range(3):
                 await engine.send("intake", b"ada:bread")
                 clock.seconds -= 3600
+
+
+async def test_a_sink_that_cannot_be_closed_leaves_nothing_else_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, store = World(), MemoryStore()
+
+    async def stuck() -> None:
+        raise OSError("not connected")
+
+    monkeypatch.setattr(Van, "aclose", lambda _self: stuck())
+    async with world.engine(Route.of("intake").to("van"), store=store).running():
+        pass
+    await store.open()  # it was closed
+
+
+async def test_all_who_wait_hear_that_nothing_is_in_flight() -> None:
+    in_flight, heard = InFlight(), 0
+
+    async def wait() -> None:
+        nonlocal heard
+        await in_flight.finished()
+        heard += 1
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            with in_flight:
+                for _ in range(3):
+                    tasks.start_soon(wait)
+                await anyio.sleep(0.01)
+                assert heard == 0
+    assert heard == 3
 
 
 async def test_two_engines_live_in_one_process() -> None:
