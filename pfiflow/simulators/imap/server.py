@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -140,7 +141,8 @@ class ImapSimulator(ThreadedServer):
             self.tls_port = listeners[1].sockets[0].getsockname()[1]
 
         def changed() -> None:
-            loop.call_soon_threadsafe(tell)
+            with contextlib.suppress(RuntimeError):  # it is just stopping
+                loop.call_soon_threadsafe(tell)
 
         unwatch = self.mailboxes.watch(changed)
         listening.set()
@@ -278,7 +280,11 @@ class _Connection(asyncio.Protocol):
         assert self._context is not None
         self._session.secured()
         loop = asyncio.get_running_loop()
-        secure = await loop.start_tls(self._wire, self, self._context, server_side=True)
+        try:
+            secure = await loop.start_tls(self._wire, self, self._context, server_side=True)
+        except BaseException:
+            self._all.discard(self)  # asyncio tells the end of a connection only once TLS stands
+            raise
         if secure is None:
             raise ConnectionResetError
         self._transport = secure

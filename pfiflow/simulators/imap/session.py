@@ -50,7 +50,7 @@ class Turn:
         name: the command (`UID FETCH`); besides: CREDENTIALS (the answer to AUTHENTICATE), DONE (the end of IDLE),
             LITERAL (it waits for `+`), OVERLONG; "" for what is no command.
         tag: of the command, "*" when it has none.
-        text: the command as it came.
+        text: what follows the name; the whole line of CREDENTIALS and DONE.
     """
 
     name: str
@@ -147,7 +147,6 @@ class Session:
 
     def _carry_out(self, turn: Turn) -> str | None:
         """The text after OK; None: no tagged answer, but `_continuation`."""
-        state = self.state
         match turn.name:
             case "CREDENTIALS":
                 return self._credentials(turn.text)
@@ -157,18 +156,9 @@ class Session:
                     raise Refused("expected DONE", "BAD")
                 return "no longer idle"
         cursor = Cursor(turn.text)
-        cursor.tag()
-        cursor.space()
-        cursor.atom()
-        if turn.name.startswith("UID "):
-            cursor.space()
-            cursor.atom()
         if turn.name in {"AUTHENTICATE", "IDLE"}:
             return self._begin(turn, cursor)
-        act = self._act(turn.name)
-        if not cursor.ended:
-            cursor.space()
-        return act(state, cursor)
+        return self._act(turn.name)(self.state, cursor)
 
     def _act(self, name: str) -> Act:
         state = self.state
@@ -190,7 +180,6 @@ class Session:
             return None
         if state.account is not None:
             raise Refused("logged in already", "BAD")
-        cursor.space()
         self._mechanism, initial = login.authenticate(state, cursor)
         self._waiting, self._continuation = turn, login.challenge(self._mechanism)
         self._failure = None
@@ -223,5 +212,6 @@ def _turn(command: bytes) -> Turn:
             cursor.space()
             name = f"UID {cursor.atom()}"
     except Malformed:
-        return Turn("", tag, command)
-    return Turn(name, tag, command)
+        return Turn("", tag)
+    cursor.skip(b" ")
+    return Turn(name, tag, cursor.rest())
