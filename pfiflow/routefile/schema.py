@@ -178,9 +178,12 @@ class SchemaWriter:
     def _one(self, kind: Any) -> Schema:
         if kind in LEAVES:
             leaf = LEAVES[kind]
+            schema: Schema = dict(leaf.schema)
+            if "pattern" in schema:  # editors show this; a description here would hide the option's own
+                schema["patternErrorMessage"] = f"Expected {leaf.expected}."
             if not leaf.named:
-                return dict(leaf.schema)
-            self.definitions[leaf.named] = {"description": f"{leaf.expected.capitalize()}.", **leaf.schema}
+                return schema
+            self.definitions[leaf.named] = schema
             return {"allOf": [_reference(leaf.named)]}
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is Literal:

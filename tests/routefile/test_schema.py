@@ -72,6 +72,17 @@ def test_what_an_editor_shows() -> None:
     assert definitions["options-redelivery"]["properties"]["max-age"]["default"] == "7d"
 
 
+def test_an_editor_has_something_to_show_for_every_option() -> None:
+    """Its own sentence: one in a definition that is shared would be shown in its place."""
+    shared = json_schema(Registry.installed())["definitions"]
+    for name, definition in shared.items():
+        for option, schema in definition.get("properties", {}).items():
+            target = shared[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+            inside = [shared[each["$ref"].rpartition("/")[2]] for each in schema.get("allOf", ())]
+            assert target.get("description"), (name, option)
+            assert not any("description" in each for each in inside), (name, option)
+
+
 def test_every_mapping_is_closed() -> None:
     def walk(schema: Any) -> None:
         if isinstance(schema, dict):
