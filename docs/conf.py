@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "pfiflow"
 author = "the pfiflow authors"
 release = version = version_of("pfiflow")
 language = "en"
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "requirement_register"]
 exclude_patterns = ["_extensions"]
 myst_heading_anchors = 3  # `page.md#a-heading`, as the forge has it; an anchor that is not there fails the build
 # Code fences that Pygments has no lexer for, and figures that an editor shows (`pfiflow graph`), stay as they are.
