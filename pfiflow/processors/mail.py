@@ -66,6 +66,16 @@ class MssMailOptions:
     max_size: Size | None = option(
         default=None, doc="Largest mail; unset: 25 MB to patients, else what the server allows.", example="25MB"
     )
+    professional_text: str = option(
+        default="",
+        doc="Body of mails to professionals, when the message brings none (CORPSMAIL_PS). Unset: ours.",
+        example="Bonjour,\n\nVeuillez trouver ci-joint un document du CH de Démonstration.",
+    )
+    patient_text: str = option(
+        default="",
+        doc="Body of mails to the patient, when the message brings none (CORPSMAIL_PATIENT). Unset: ours.",
+        example="Bonjour,\n\nLe CH de Démonstration vous adresse un document.",
+    )
     test_platform: bool = option(default=False, doc="Accept test INS authorities: never in production.", example=False)
 
 
@@ -117,7 +127,14 @@ def _packer(options: XdmPackOptions) -> Callable[[Exchange[Any]], Exchange[sendi
 
 def _mailer(options: MssMailOptions) -> Callable[[Exchange[Any]], Exchange[OutgoingMail]]:
     mailbox = sending.Mailbox(
-        options.mailbox, options.label, options.reply_to, options.nil, options.max_size, options.test_platform
+        options.mailbox,
+        options.label,
+        options.reply_to,
+        options.nil,
+        options.max_size,
+        options.test_platform,
+        options.professional_text,
+        options.patient_text,
     )
     return partial(_mail, mailbox=mailbox)
 

@@ -62,6 +62,8 @@ class Mailbox:
     nil: str  # X-MSS-NIL, the product's reference number
     max_bytes: int | None = None
     test_platform: bool = False
+    professional_text: str = ""  # when the message brings none (CORPSMAIL_PS); "": the default one
+    patient_text: str = ""  # the same for CORPSMAIL_PATIENT
 
 
 @frozen
@@ -177,7 +179,9 @@ def mail(
         given=patient.first_birth_given,
         birth_date=patient.birth_time,
         action=_MAIL_ACTIONS[transmission.action],
-        text=transmission.patient_text if to_patient else transmission.professional_text,
+        text=(transmission.patient_text or mailbox.patient_text)
+        if to_patient
+        else (transmission.professional_text or mailbox.professional_text),
         sender=mailbox.address,
         sender_label=mailbox.label,
         reply_to=transmission.reply_to or mailbox.reply_to,

@@ -185,6 +185,23 @@ def test_the_reply_address_of_the_message_wins_over_the_setting() -> None:
     assert parts(mail(transmission()))[0]["Reply-To"] == MAILBOX.reply_to
 
 
+def test_the_text_of_the_message_wins_over_the_setting_and_each_audience_has_its_own() -> None:
+    ours = evolve(MAILBOX, professional_text="Le CH vous écrit.", patient_text="Le CH vous écrit, patient.")
+    package = sending.pack(transmission(), PUBLISHER, exchange_id="x", received=RECEIVED)
+
+    def words(of: sending.Package, audience: sending.Audience) -> str:
+        head, _ = parts(sending.mail(of, ours, audience=audience, exchange_id="x", received=RECEIVED))
+        body = head.get_body(("plain",))
+        assert body is not None
+        return str(body.get_content()).replace("\r\n", "\n")
+
+    assert words(package, "professionals").startswith("Le CH vous écrit.\n")
+    assert words(package, "patient").startswith("Le CH vous écrit, patient.\n")
+    assert "généré automatiquement" in words(package, "patient")
+    told = evolve(package, transmission=evolve(package.transmission, professional_text="Du service."))
+    assert words(told, "professionals").startswith("Du service.\n")
+
+
 def test_official_messages_become_mails(shared: Path) -> None:
     for path in sorted((shared / "vectors" / "hl7").glob("transmission_*")):
         data = path.read_bytes().replace(b"\r\n", b"\r").replace(b"\n", b"\r")
