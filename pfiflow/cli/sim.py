@@ -285,7 +285,8 @@ def _certificates(folder: Path, listen: Address) -> TlsOptions:
     except ModuleNotFoundError as error:
         raise _not_installed(error) from None
     authority = Authority(folder.resolve())  # a route file reads paths from where it lies
-    server, client = authority.issue("localhost", listen.host), authority.issue("client.localhost")
+    server = authority.issue("localhost", listen.host, stem="server")
+    client = authority.issue("client.localhost", stem="client")
     click.echo(f"PFI_TLS_CA={authority.certificate}")
     click.echo(f"PFI_TLS_CERTIFICATE={client.certificate}")
     click.echo(f"PFI_TLS_KEY={client.key}")

@@ -54,7 +54,12 @@ class Authority:
         self._issued = 0
 
     def issue(
-        self, *identities: str, not_before: datetime = _LONG_AGO, not_after: datetime | None = None, password: str = ""
+        self,
+        *identities: str,
+        not_before: datetime = _LONG_AGO,
+        not_after: datetime | None = None,
+        password: str = "",
+        stem: str = "",
     ) -> Credentials:
         """A certificate for host names, IP addresses or mailboxes; server and client use alike.
 
@@ -63,12 +68,13 @@ class Authority:
             not_before: start of validity.
             not_after: end of validity; None is years from now. A past one makes an expired certificate.
             password: encrypts the private key's file.
+            stem: the files' name without its end; "": numbered.
         """
         leaf = self._ca.issue_cert(
             *identities, not_before=not_before, not_after=not_after, key_type=trustme.KeyType.RSA
         )
         self._issued += 1
-        stem = f"{self._name}-{self._issued}"
+        stem = stem or f"{self._name}-{self._issued}"
         key = leaf.private_key_pem.bytes()
         if password:
             key = serialization.load_pem_private_key(key, None).private_bytes(
