@@ -158,7 +158,7 @@ def _down(start: Box, end: Box) -> tuple[tuple[float, float], tuple[float, float
 
 PICTURES = {
     "routes": Picture(
-        "A source gives exchanges to the steps of a route; a channel hands them to the next route, which ends in a sink",
+        "A source gives exchanges to the steps of a route; a channel hands them to the next, which ends in a sink",
         [
             Box("dpi", 0, 0.4, "DPI", "MDM, ORU", kind="outside"),
             Box("in", 1, 0.4, "mllp-in", "source"),

@@ -63,6 +63,11 @@ class MssMailOptions:
         doc="Mailbox that people read, for messages that name none.", example="secretariat@hopital.mssante.example"
     )
     nil: str = option(doc="X-MSS-NIL: the product's reference number (Convergence).", example="DEV000000")
+    recipients: tuple[str, ...] = option(
+        default=(),
+        doc="Who gets it, instead of the professionals whom the message names: mailboxes of the hospital.",
+        example=["archives@hopital.mssante.fr"],
+    )
     max_size: Size | None = option(
         default=None, doc="Largest mail; unset: 25 MB to patients, else what the server allows.", example="25MB"
     )
@@ -108,7 +113,7 @@ def _mail(exchange: Exchange[sending.Package], *, mailbox: sending.Mailbox) -> E
     wanted = (("delivery", transmission.wants_delivery_receipts), ("reading", transmission.wants_reading_receipts))
     headers = {
         "message-id": built.message_id,
-        "wants-receipts": " ".join(name for name, asked in wanted if asked),
+        "wants-receipts": " ".join(name for name, asked in wanted if asked and not mailbox.recipients),
         **origin_facts(transmission),  # for receipts that come back later
     }
     return exchange.with_body(built).with_headers(headers)
@@ -135,6 +140,7 @@ def _mailer(options: MssMailOptions) -> Callable[[Exchange[Any]], Exchange[Outgo
         options.test_platform,
         options.professional_text,
         options.patient_text,
+        options.recipients,
     )
     return partial(_mail, mailbox=mailbox)
 

@@ -20,7 +20,7 @@ from pfiflow.hl7 import conformance, er7
 from pfiflow.hl7.faults import MessageError
 from pfiflow.segur import identity, recipients, rules
 from pfiflow.segur.transmission import read
-from pfiflow.segur.values import Transmission
+from pfiflow.segur.values import Action, Transmission
 
 __all__ = ["COMPONENTS", "CheckOptions", "ReadOptions"]
 
@@ -148,7 +148,7 @@ def _view(transmission: Transmission) -> Mapping[str, object]:
 
 
 _FIELDS: Mapping[str, Field] = {
-    "action": Field("What is asked for.", values=("create", "replace", "delete")),
+    "action": Field("What is asked for.", values=tuple(action.name.lower() for action in Action)),
     "structure": Field("Structure of the message: `MDM_T02`, `ORU_R01`…"),
     "control_id": Field("MSH-10."),
     "sender.application": Field("MSH-3."),

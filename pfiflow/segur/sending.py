@@ -6,7 +6,7 @@ Pure: the same transmission, exchange id and settings give the same bytes, so th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -16,8 +16,10 @@ from pfiflow import xdm
 from pfiflow.cda import document as cda
 from pfiflow.cda.pdf import Pdf, pdf_of
 from pfiflow.cda.values import ClinicalDocument
+from pfiflow.errors import Problem, Rejected
 from pfiflow.mssante import message, naming
 from pfiflow.mssante.values import OutgoingMail
+from pfiflow.segur.addresses import is_patient_mailbox
 from pfiflow.segur.recipients import patient_address, professional_recipients
 from pfiflow.segur.values import Action, Participation, Transmission
 from pfiflow.xds import authors, from_cda
@@ -64,6 +66,7 @@ class Mailbox:
     test_platform: bool = False
     professional_text: str = ""  # when the message brings none (CORPSMAIL_PS); "": the default one
     patient_text: str = ""  # the same for CORPSMAIL_PATIENT
+    recipients: tuple[str, ...] = ()  # instead of the message's professionals; never a patient's
 
 
 @frozen
@@ -154,11 +157,19 @@ def submission_unique_id(exchange_id: str) -> str:
 def mail(
     package: Package, mailbox: Mailbox, *, audience: Audience, exchange_id: str, received: datetime
 ) -> OutgoingMail:
-    """The mail of a package to one audience. Raises Rejected: nobody may or can receive it, or it is too large."""
+    """The mail of a package to one audience. Raises Rejected: nobody may or can receive it, or it is too large.
+
+    The mailbox's own recipients get what professionals get, in a mail of its own (its own Message-ID). No receipts are
+    asked for: the CREATEUR has not named them. A patient's mailbox is refused among them, and so is a document that is
+    hidden from professionals (MASQUE_PS).
+    """
     transmission, document, patient = package.transmission, package.document, package.document.patient
-    to_patient = audience == "patient"
-    if to_patient:
-        recipients: tuple[str, ...] = (patient_address(transmission, test_platform=mailbox.test_platform),)
+    to_patient, ours = audience == "patient", mailbox.recipients
+    if ours:
+        _check_own_recipients(transmission, ours, audience)
+        recipients: tuple[str, ...] = ours
+    elif to_patient:
+        recipients = (patient_address(transmission, test_platform=mailbox.test_platform),)
     else:
         recipients = professional_recipients(transmission)
     label = document.code.display or transmission.type.display or document.title
@@ -186,13 +197,27 @@ def mail(
         sender_label=mailbox.label,
         reply_to=transmission.reply_to or mailbox.reply_to,
         recipients=recipients,
-        message_id=message.message_id(exchange_id, audience, domain),
+        message_id=message.message_id(exchange_id, "|".join((audience, *ours)), domain),
         date=received,
         nil=mailbox.nil,
         ins_qualified=_ins_qualified(transmission, document, test_platform=mailbox.test_platform),
         cda_codes=(document.code.code,),
         close_channel=to_patient and transmission.destinations.patient_may_not_answer,
-        receipt_wanted=transmission.wants_delivery_receipts,
-        reading_wanted=transmission.wants_reading_receipts,
+        receipt_wanted=transmission.wants_delivery_receipts and not ours,
+        reading_wanted=transmission.wants_reading_receipts and not ours,
         max_bytes=mailbox.max_bytes,
     )
+
+
+def _check_own_recipients(transmission: Transmission, recipients: Sequence[str], audience: Audience) -> None:
+    problems = []
+    if audience == "patient":
+        problems.append(
+            Problem("207", "a patient's mail goes to the patient alone", "recipients", rule="REM ECO.2.1.1")
+        )
+    if any(is_patient_mailbox(address) for address in recipients):
+        problems.append(Problem("207", "a patient's mailbox is no recipient of the hospital's", "recipients"))
+    if transmission.visibility.hidden_from_professionals:
+        problems.append(Problem("207", "the document is hidden from professionals", "OBX MASQUE_PS", rule="MASQUE_PS"))
+    if problems:
+        raise Rejected(*problems)

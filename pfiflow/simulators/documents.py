@@ -24,7 +24,16 @@ from attrs import field, frozen
 from pfiflow.cda.values import Code, Identifier
 from pfiflow.simulators.paper import pdf
 
-__all__ = ["ORGANIZATION", "ROOT", "TEST_INS_AUTHORITY", "SyntheticDocument", "SyntheticPatient", "document", "patient"]
+__all__ = [
+    "OPERATIVE_REPORT",
+    "ORGANIZATION",
+    "ROOT",
+    "TEST_INS_AUTHORITY",
+    "SyntheticDocument",
+    "SyntheticPatient",
+    "document",
+    "patient",
+]
 
 ROOT = "1.2.250.1.71.4.2.2.999999999"
 """Arc of the made-up structure."""
@@ -43,6 +52,9 @@ _TYPES = {
     ),
 }
 """Level → type (in JDV_J07 and JDV_J66) and the third templateId (N1; model LDL-SES, which ASS_A11 gives a format)."""
+
+OPERATIVE_REPORT = Code("34874-8", _LOINC, "CR opératoire", "LOINC")
+"""Compte-rendu opératoire."""
 
 _SECTIONS = (
     (
@@ -139,6 +151,7 @@ def document(
     extension: bool = False,
     confidentiality: Literal["N", "R", "V"] = "N",
     seed: int = 0,
+    code: Code | None = None,
 ) -> SyntheticDocument:
     """One document.
 
@@ -152,9 +165,11 @@ def document(
         extension: give the id an extension (TXA-12 then has three components).
         confidentiality: code of confidentialityCode.
         seed: for the padding and the values of the table.
+        code: its type, such as `OPERATIVE_REPORT`; None: the one of the level.
     """
     who = _patient_of(patient)
-    code, template = _TYPES[level]
+    usual, template = _TYPES[level]
+    code = code or usual
     made = datetime(2025, 1, 6, 8, 0, 0) + timedelta(minutes=number % 60_000)  # noqa: DTZ001 - the offset is written
     time = f"{made:%Y%m%d%H%M%S}+0100"
     identifier = Identifier(f"{ROOT}.1", str(number)) if extension else Identifier(f"{ROOT}.1.{number}")

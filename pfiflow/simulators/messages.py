@@ -19,6 +19,7 @@ from pfiflow.hl7.er7 import SegmentSpec, build, segment
 from pfiflow.segur.metadata import FLAGS
 from pfiflow.segur.values import Action
 from pfiflow.simulators.documents import (
+    OPERATIVE_REPORT,
     ORGANIZATION,
     ROOT,
     TEST_INS_AUTHORITY,
@@ -164,6 +165,7 @@ def examples() -> dict[str, bytes]:
             patient_text=to_patient,
         ),
         "mdm_t10_n3.hl7": message(corrected),
+        "mdm_t02_operative.hl7": message(document("N1", number=5, patient=3, code=OPERATIVE_REPORT)),
         "oru_r01_n3.hl7": message(
             letter,
             kind="ORU",

@@ -21,7 +21,7 @@ from pfiflow.errors import Rejected
 from pfiflow.mssante.values import OutgoingMail
 from pfiflow.segur import sending
 from pfiflow.segur.transmission import read
-from pfiflow.segur.values import Action, Transmission
+from pfiflow.segur.values import Action, Transmission, Visibility
 from pfiflow.simulators.documents import document
 from pfiflow.simulators.messages import message
 
@@ -200,6 +200,29 @@ def test_the_text_of_the_message_wins_over_the_setting_and_each_audience_has_its
     assert "généré automatiquement" in words(package, "patient")
     told = evolve(package, transmission=evolve(package.transmission, professional_text="Du service."))
     assert words(told, "professionals").startswith("Du service.\n")
+
+
+def test_mailboxes_of_the_hospital_get_a_mail_of_their_own_without_receipts() -> None:
+    wanted = transmission(flags={"ACK_RECEPTION": "Y", "ACK_LECTURE_MSS": "Y"})
+    package = sending.pack(wanted, PUBLISHER, exchange_id="x", received=RECEIVED)
+
+    def copy(to: tuple[str, ...], audience: sending.Audience = "professionals", of: Any = package) -> OutgoingMail:
+        ours = evolve(MAILBOX, recipients=to)
+        return sending.mail(of, ours, audience=audience, exchange_id="x", received=RECEIVED)
+
+    theirs, ours = copy(()), copy(("bloc@ch.mssante.example",))
+    assert ours.recipients == ("bloc@ch.mssante.example",)
+    assert (theirs.notify, ours.notify) == (("SUCCESS", "FAILURE", "DELAY"), ())
+    assert parts(ours)[0]["Disposition-Notification-To"] is None
+    assert len({theirs.message_id, ours.message_id, copy(("archives@ch.mssante.example",)).message_id}) == 3
+    assert ours == copy(("bloc@ch.mssante.example",))
+    masked = evolve(package, transmission=evolve(wanted, visibility=Visibility(hidden_from_professionals=True)))
+    with pytest.raises(Rejected):
+        copy(("bloc@ch.mssante.example",), "patient")
+    with pytest.raises(Rejected):
+        copy(("137016912391923@patient.mssante.fr",))
+    with pytest.raises(Rejected):
+        copy(("bloc@ch.mssante.example",), of=masked)
 
 
 def test_official_messages_become_mails(shared: Path) -> None:
