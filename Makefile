@@ -33,7 +33,7 @@ debian:  ## real servers and checkers that some tests use; installed when this m
 	@sh tests/debian.sh
 
 docs: $(READY)  ## the site, in build/site; a broken link fails. Needs no network
-	$(BIN)/sphinx-build -q -W --keep-going -n -b html -d build/doctrees docs build/site
+	$(BIN)/sphinx-build -q -E -W --keep-going -n -b html -d build/doctrees docs build/site
 	@echo "build/site/index.html"
 
 benchmark: $(READY)

@@ -95,6 +95,7 @@ class Authority:
         not_before: datetime = _LONG_AGO,
         not_after: datetime | None = None,
         signs: bool = True,
+        stem: str = "",
     ) -> Credentials:
         """A structure's certificate as IGC-Santé issues them (ORG_SIGN, ORG_AUTH_CLI).
 
@@ -104,6 +105,7 @@ class Authority:
             not_before: start of validity.
             not_after: end of validity; None is years from now.
             signs: a seal (digitalSignature and nonRepudiation, for mail protection); False: a TLS client's certificate.
+            stem: the files' name without its end; "": numbered.
         """
         ca = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
         ca_key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
@@ -133,7 +135,7 @@ class Authority:
             .sign(ca_key, hashes.SHA256())
         )
         self._issued += 1
-        stem = f"{self._name}-{self._issued}"
+        stem = stem or f"{self._name}-{self._issued}"
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

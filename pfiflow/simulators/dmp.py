@@ -115,9 +115,9 @@ class DmpSimulator(ThreadedServer):
         self.port = port
         self.registry = registry or Registry()
         self.authority = authority or Authority(folder, "dmp-ca")
-        self.server = self.authority.issue("localhost", host)
-        self.client = self.authority.issue_seal(structure, signs=False)
-        self.seal = self.authority.issue_seal(structure)
+        self.server = self.authority.issue("localhost", host, stem="server")
+        self.client = self.authority.issue_seal(structure, signs=False, stem="client")
+        self.seal = self.authority.issue_seal(structure, stem="seal")
         authorities = x509.load_pem_x509_certificates(self.authority.certificate.read_bytes())
         self.service = Service(self.registry, authorities, settings)
         self.size_limit = size_limit

@@ -10,6 +10,7 @@ An HTML comment right before a fence says more, as words after `test:`
     <!-- test: terminal=routes -->           another terminal: it goes on while the page does, which waits until it has
                                              printed what is shown
     <!-- test: interrupt=routes -->          (without a fence) Ctrl-C in that terminal
+    <!-- test: setup=pfi -->                 (without a fence) setups/pfi.sh is run: what the page assumes
     <!-- test: status=1 -->                  exit status of the last command of the fence
     <!-- test: until -->                     the last command is run again until it prints what is shown
     <!-- test: skip=REASON -->               not run; REASON is one of `REASONS`
@@ -35,11 +36,12 @@ REASONS = {
 }
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<language>[\w-]*)")
+_SETUPS = Path(__file__).with_name("setups")
 _COMMENT = re.compile(r"^ *<!-- test: (?P<words>.+?) -->$")
 _HERE = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _COMMANDS = re.compile(r"^(\$ )?(pfiflow|make|python -m|docker|systemctl|pip) ")
 
-Kind = Literal["run", "file", "interrupt"]
+Kind = Literal["run", "file", "interrupt", "setup"]
 
 
 @frozen
@@ -77,11 +79,13 @@ def blocks_of(page: Path) -> Iterator[Block]:
     """What a page asks for, from its top to its end. Raises ValueError for a comment that says nothing known."""
     for fence in _fences(page.read_text().splitlines()):
         words = fence.words
-        unknown = words.keys() - {"file", "terminal", "interrupt", "until", "status", "skip"}
+        unknown = words.keys() - {"file", "terminal", "interrupt", "setup", "until", "status", "skip"}
         if unknown or words.get("skip", "suite") not in REASONS:
             raise ValueError(f"{page}:{fence.line}: {words}: see {__file__}")
         if "interrupt" in words:
             yield Block(fence.line, "interrupt", name=words["interrupt"])
+        elif "setup" in words:
+            yield Block(fence.line, "setup", (Command((_SETUPS / f"{words['setup']}.sh").read_text()),))
         elif "file" in words:
             yield Block(fence.line, "file", name=words["file"], content="\n".join([*fence.lines, ""]))
         elif fence.language in {"console", "sh"}:
@@ -117,7 +121,7 @@ def _fences(lines: list[str]) -> Iterator[_Fence]:
             opened, start = found, number
         elif found := _COMMENT.match(line):
             words = dict(word.partition("=")[::2] for word in found["words"].split())
-            if "interrupt" in words:
+            if words.keys() & {"interrupt", "setup"}:
                 yield _Fence(number, "", words, ())
                 words = {}
         elif line.strip():
