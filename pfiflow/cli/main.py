@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import describe, graph, lint, messages, run, send, sim, test, traces
+from pfiflow.cli import describe, graph, lint, messages, new, run, send, sim, test, traces
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -70,6 +70,7 @@ def print_version() -> None:
 
 
 _COMMANDS: tuple[Callable[..., Any], ...] = (
+    new.new,
     run.run,
     lint.lint,
     lint.schema,

@@ -30,8 +30,8 @@ def new(folder: Path) -> None:
         shutil.copy(path, target)  # with its mode: scripts stay executable
     messages = folder / "messages"
     messages.mkdir()
-    for name, data in examples().items():
-        (messages / name).write_bytes(data)
+    for message, data in examples().items():
+        (messages / message).write_bytes(data)
     click.echo(f"{folder} is ready; its README.md says how to go on")
 
 
