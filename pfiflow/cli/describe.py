@@ -50,7 +50,7 @@ def list_names(kind: str | None, output: str) -> None:
         for each in chosen:
             if each.kind == each_kind:
                 table.add_row(f"  {each.name}", Text(each.doc))
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)
 
 
 @click.command()
@@ -78,7 +78,7 @@ def describe(names: tuple[str, ...], output: str, folder: Path | None, *, everyt
     elif output == "markdown":
         click.echo(as_markdown(found), nl=False)
     else:
-        Console(highlight=False).print(Group(*(part for each in found for part in _shown(each))))
+        Console(highlight=False, emoji=False).print(Group(*(part for each in found for part in _shown(each))))
 
 
 def _shown(entry: Described) -> Iterator[RenderableType]:

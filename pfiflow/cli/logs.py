@@ -39,7 +39,7 @@ def configure(log_format: str, level: str) -> None:
     """Send the logs of pfiflow, and warnings of its libraries, to standard error."""
     handler: logging.Handler
     if log_format == "console":
-        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
+        handler = RichHandler(console=Console(stderr=True, emoji=False), show_path=False, markup=False)
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)

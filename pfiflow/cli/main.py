@@ -17,7 +17,7 @@ from pfiflow.store.api import StoreError
 
 __all__ = ["main"]
 
-_errors = Console(stderr=True, highlight=False)
+_errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 class _Group(click.Group):

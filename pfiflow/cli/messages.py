@@ -30,7 +30,9 @@ __all__ = ["messages"]
 
 T = TypeVar("T")
 
-_console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)  # a pipe has no width to wrap at
+_console = Console(
+    highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200
+)  # a pipe has no width to wrap at
 
 
 @click.group()

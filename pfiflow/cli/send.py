@@ -71,7 +71,7 @@ def _target(target: str, ca: Path | None, cert: Path | None, key: Path | None) -
 
 
 async def _send_all(client: MllpClient, files: tuple[Path, ...], new_control_id: bool) -> bool:
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     table = Table("file", "control id", "answer", "errors", box=None)
     accepted = 0
     try:

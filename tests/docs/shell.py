@@ -46,6 +46,7 @@ class Shell:
     _answers: int = -1
     _count: int = 0
     _terminals: dict[str, tuple[int, Path]] = field(factory=dict)
+    _before: dict[str, list[str]] = field(factory=dict)
     _turn: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -132,13 +133,16 @@ class Shell:
             printed = output.read_text(errors="replace")
             if not again or matches(command.output or "", printed) or time.monotonic() > deadline:
                 break
+            time.sleep(0.3)
         self.transcript += [f"$ {command.text}", printed]
         assert got == str(status), self._told(f"exit status {got}, not {status}")
         if command.output is not None and not matches(command.output, printed):
             raise AssertionError(self._told(f"the page shows\n{command.output}"))
 
     def _open(self, block: Block) -> None:
-        script, output = self._script("\n".join(command.text for command in block.commands))
+        texts = [command.text for command in block.commands]
+        script, output = self._script("\n".join([*self._before.get(block.terminal, []), *texts]))
+        self._before.setdefault(block.terminal, []).extend(texts[:-1])  # what it has, as a terminal that stays open
         terminal = shlex.join([sys.executable, str(_ALONE), "--terminal", "bash", "--noprofile", "--norc", str(script)])
         self._say(f"env -i {_PLAIN} {terminal} >{output} 2>&1 </dev/null 9>&- & echo $! >&9")
         process = int(self._answer(terminal, output))

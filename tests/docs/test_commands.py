@@ -12,7 +12,7 @@ from tests.docs.pages import Block, blocks_of, inline_commands, matches, unfence
 from tests.docs.shell import Shell
 from tests.system.service import ROOT
 
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "pfiflow" / "cli" / "project" / "README.md"]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -23,6 +23,7 @@ def _runs(page: Path) -> bool:
 RUN = [(page, name) for page, name in zip(PAGES, NAMES, strict=True) if _runs(page)]
 
 
+@pytest.mark.timeout(400)  # a page waits for simulators, services and retries
 @pytest.mark.parametrize("page", [page for page, _ in RUN], ids=[name for _, name in RUN])
 def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     with Shell(tmp_path) as shell:

@@ -2,7 +2,7 @@
 pfiflow new my-pfi > new.log
 cd my-pfi || exit
 ./simulators > simulators.log 2>&1 &
-until [ "$(grep -c listening simulators.log)" = 4 ]; do sleep 0.1; done
+until [ "$(grep -c listening simulators.log)" = 3 ]; do sleep 0.1; done
 set -a
 . ./.env
 set +a
