@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve
 
+from pfiflow.flow import route as r
 from pfiflow.flow.format import Value
 from pfiflow.flow.matching import Match, Mismatch
 from pfiflow.flow.route import Place
@@ -18,7 +19,7 @@ from pfiflow.store.api import MessageSummary
 __all__ = ["differences"]
 
 
-def differences(test: TestForm, seen: Seen) -> Iterator[Mismatch]:
+def differences(test: TestForm, seen: Seen, definition: r.FlowDefinition) -> Iterator[Mismatch]:
     """Every difference, in the order of what happened. Whatever left, waits or died and is not expected is one."""
     expect = test.expect
     yield from _answers(expect, seen.answered)
@@ -31,6 +32,8 @@ def differences(test: TestForm, seen: Seen) -> Iterator[Mismatch]:
     for form in expect.records:
         yield from _record(form, seen)
     yield from _journal(expect, seen)
+    for path, match in expect.settings.items():
+        yield from _check(("settings", path), match, _setting(definition, path))
 
 
 def _check(where: tuple[str, ...], match: Match | None, values: Sequence[Value]) -> Iterator[Mismatch]:
@@ -117,6 +120,22 @@ def _option(options: Any, path: str) -> list[str]:
     return [
         ("true" if item else "false") if isinstance(item, bool) else str(item) for item in items if item is not None
     ]
+
+
+def _setting(definition: r.FlowDefinition, path: str) -> list[str]:
+    section, _, rest = path.partition(".")
+    name, _, inner = rest.partition(".")
+    match section:
+        case "store" | "engine":
+            return _option(getattr(definition, section), rest)
+        case "channels" if name in definition.channels:
+            return _option(definition.channels[name], inner)
+        case "routes" if inner.startswith("from."):
+            sources = [route.source for route in definition.routes if route.id == name]
+            options = [source.options for source in sources if isinstance(source, r.FromEndpoint)]
+            return [value for each in options for value in _option(each, inner.removeprefix("from."))]
+        case _:
+            return []
 
 
 def _attempts(expect: ExpectForm, seen: Seen) -> Iterator[Mismatch]:

@@ -215,6 +215,11 @@ class ExpectForm:
     records: tuple[RecordForm, ...] = option(
         default=(), doc="Lasting facts that there are then, among others.", example=[{"kind": "mail", "key": "order-1"}]
     )
+    settings: Mapping[str, Expected] = option(
+        default=Factory(dict),
+        doc="Settings that no message shows, by path: of the store, the engine, a channel, the source of a route.",
+        example={"channels.orders.workers": "4", "routes.intake.from.listen": "127.0.0.1:2575"},
+    )
     journal: tuple[JournalForm, ...] = option(
         default=(), doc="Lines of the journal, among others, in this order.", example=[{"event": "rejected"}]
     )

@@ -74,7 +74,7 @@ async def _run(tests: LoadedTests, test: TestForm, trace: Trace | None) -> tuple
         for number, given in enumerate(test.given):
             await _give(tests, tester, given, first=number == 0)
         await tester.run(test.for_)
-        return tuple(differences(test, await tester.seen()))
+        return tuple(differences(test, await tester.seen(), tests.definition))
 
 
 async def _give(tests: LoadedTests, tester: RouteTester, given: InputForm, *, first: bool) -> None:
