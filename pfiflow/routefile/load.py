@@ -113,6 +113,9 @@ class _Files:
         paths in it start from when that is not its own.
         """
         where = place or Place(str(path), 1, 1)
+        if path.name.endswith(".test.yaml"):
+            self._refuse(where, f"{str(path)!r} holds tests, no routes: run them with `pfiflow test`.", "file")
+            return
         try:
             identity = path.resolve()
             if identity in trail:

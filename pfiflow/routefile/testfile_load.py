@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from pfiflow.flow.matching import Match
 from pfiflow.flow.route import FlowDefinition, Place
 from pfiflow.flow.testing import answers_of
 from pfiflow.routefile.binder import FAILED, Binder, is_null
+from pfiflow.routefile.dataflow import channel_types
 from pfiflow.routefile.leaves import FileName
 from pfiflow.routefile.load import load
 from pfiflow.routefile.nodes import MAX_BYTES, ListNode, MapNode, Node, Report, ScalarNode, compose, shown
@@ -51,7 +53,7 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
 """The words of a match, besides the names of formats."""
 
 
-@frozen
+@frozen(slots=False)
 class LoadedTests:
     """A test file, and the flow that it tests."""
 
@@ -59,6 +61,11 @@ class LoadedTests:
     file: TestFile
     definition: FlowDefinition
     registry: Registry
+
+    @cached_property
+    def channel_types(self) -> Mapping[str, frozenset[Any]]:
+        """The types of body that each channel may get from its writers."""
+        return channel_types(self.definition, self.registry)
 
 
 def load_tests(path: Path, registry: Registry) -> LoadedTests:

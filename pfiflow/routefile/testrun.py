@@ -15,7 +15,6 @@ from pfiflow.flow.matching import Mismatch
 from pfiflow.flow.route import FromChannel, Place
 from pfiflow.flow.testing import RouteTester
 from pfiflow.flow.trace import Trace
-from pfiflow.routefile.dataflow import channel_types
 from pfiflow.routefile.testcheck import differences
 from pfiflow.routefile.testfile import InputForm, TestForm
 from pfiflow.routefile.testfile_load import LoadedTests
@@ -124,7 +123,7 @@ def _body_type(tests: LoadedTests, given: InputForm) -> BodyType[Any]:
     registry = tests.registry
     if given.body_type:
         return registry.body_types[given.body_type]
-    types = channel_types(tests.definition, registry).get(given.channel, frozenset())
+    types = tests.channel_types.get(given.channel, frozenset())
     found = [each for each in registry.body_types.values() if each.type in types]
     if not found:  # of a channel into which nothing is seen to be written
         return BYTES
