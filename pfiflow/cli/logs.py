@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-__all__ = ["configure"]
+__all__ = ["configure", "silenced"]
 
 _FIELDS = ("route", "exchange", "channel", "peer")  # what the engine attaches with `extra`
+
+
+@contextmanager
+def silenced(*, wanted: bool = True) -> Iterator[None]:
+    """Nothing is logged meanwhile."""
+    before = logging.root.manager.disable
+    if wanted:
+        logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class JsonFormatter(logging.Formatter):

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import describe, graph, lint, messages, new, run, send, sim, test, traces
+from pfiflow.cli import describe, explain, graph, lint, messages, new, run, send, sim, test, traces
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -78,6 +78,7 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     describe.describe,
     graph.graph,
     test.test,
+    explain.explain,
     send.send,
     messages.messages,
     traces.traces,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import click
 
+from pfiflow.cli.logs import silenced
 from pfiflow.flow.component import Registry
 from pfiflow.flow.matching import Mismatch
 from pfiflow.routefile.testfile import TestForm
@@ -37,12 +37,26 @@ def test(
     Nothing listens and nothing is sent: see docs/testing.md. Exit status 0 when all pass, 1 when one does not, 2 when
     there is no test, 3 when a test file or a route file is wrong.
     """
-    if not logs:
-        logging.disable(logging.CRITICAL)
     started = time.perf_counter()
     registry = Registry.installed()
     files = [load_tests(path, registry) for path in _files(paths)]
-    results: list[tuple[LoadedTests, TestResult]] = []
+    with silenced(wanted=not logs):
+        results = _run(files, expression, verbose=verbose, exitfirst=exitfirst)
+    failed = [(tests, result) for tests, result in results if not result.passed]
+    for tests, result in failed:
+        click.echo(f"\n{_failure(tests, result)}", nl=False)
+    if junit_xml is not None:
+        junit_xml.write_bytes(_junit(results))
+    _summary(len(results), len(failed), time.perf_counter() - started)
+    if not results:
+        sys.exit(2)
+    sys.exit(1 if failed else 0)
+
+
+def _run(
+    files: Sequence[LoadedTests], expression: str, *, verbose: bool, exitfirst: bool
+) -> list[tuple[LoadedTests, TestResult]]:
+    results = []
     for tests in files:
         chosen = [each for each in tests.file.tests if expression.casefold() in each.name.casefold()]
         if chosen and not verbose:
@@ -57,15 +71,7 @@ def test(
             click.echo()
         if exitfirst and results and not results[-1][1].passed:
             break
-    failed = [(tests, result) for tests, result in results if not result.passed]
-    for tests, result in failed:
-        click.echo(f"\n{_failure(tests, result)}", nl=False)
-    if junit_xml is not None:
-        junit_xml.write_bytes(_junit(results))
-    _summary(len(results), len(failed), time.perf_counter() - started)
-    if not results:
-        sys.exit(2)
-    sys.exit(1 if failed else 0)
+    return results
 
 
 def _files(paths: tuple[Path, ...]) -> Iterator[Path]:

@@ -19,6 +19,7 @@ from pfiflow.flow.route import FlowDefinition, Place
 from pfiflow.flow.testing import answers_of
 from pfiflow.routefile.binder import FAILED, Binder, is_null
 from pfiflow.routefile.dataflow import channel_types
+from pfiflow.routefile.environment import read_environment
 from pfiflow.routefile.leaves import FileName
 from pfiflow.routefile.load import load
 from pfiflow.routefile.nodes import MAX_BYTES, ListNode, MapNode, Node, Report, ScalarNode, compose, shown
@@ -81,10 +82,8 @@ def load_tests(path: Path, registry: Registry) -> LoadedTests:
         raise ConfigErrors(sorted(report.errors, key=lambda error: (error.line, error.column)))
     environment: dict[str, str] = {}
     for name in form.environment_files:
-        environment.update(_environment_of(path.parent / name, report, path))
+        environment.update(read_environment(path.parent / name))
     environment.update(form.environment)
-    if report.errors:
-        raise ConfigErrors(report.errors)
     routes = [path.parent / name for name in form.routes]
     if environment:
         definition = load(routes, registry, placeholders="test", environment=environment)
@@ -94,24 +93,6 @@ def load_tests(path: Path, registry: Registry) -> LoadedTests:
     if report.errors:
         raise ConfigErrors(sorted(report.errors, key=lambda error: (error.line, error.column)))
     return LoadedTests(path, form, definition, registry)
-
-
-def _environment_of(path: Path, report: Report, test_file: Path) -> dict[str, str]:
-    """NAME=value lines, as systemd's EnvironmentFile has them; quotes around a value are taken off."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        report.add(Place(str(test_file), 1, 1), f"file {str(path)!r} cannot be read: {reason}.", code="file")
-        return {}
-    values = {}
-    for line in lines:
-        name, sign, value = line.strip().partition("=")
-        if sign and not name.startswith("#"):
-            value = value.strip()
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            values[name.strip()] = value[1:-1] if quoted else value
-    return values
 
 
 @define

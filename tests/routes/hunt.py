@@ -1,6 +1,6 @@
 """Which mutants of the shipped route files does lint or `pfiflow test` catch?
 
-    python -m tests.routes.hunt [FILE…]     all of them, with the survivors; about ten minutes of CPU
+python -m tests.routes.hunt [FILE…]     all of them, with the survivors; about ten minutes of CPU
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from attrs import frozen
 from pfiflow.errors import ConfigError
 from pfiflow.flow.component import Registry
 from pfiflow.flow.route import FlowDefinition
+from pfiflow.routefile.environment import read_environment
 from pfiflow.routefile.lint import lint
 from pfiflow.routefile.load import load
-from pfiflow.routefile.nodes import Report
-from pfiflow.routefile.testfile_load import _environment_of as environment_of
 from pfiflow.routefile.testfile_load import load_tests
 from pfiflow.routefile.testrun import run_test
 from tests.routes.equivalents import equivalent
@@ -61,7 +60,7 @@ def _registry() -> Registry:
 def _environment() -> dict[str, str]:
     values: dict[str, str] = {}
     for path in sorted((ROOT / "routes").glob("*.env.example")):
-        values.update(environment_of(path, Report(), path))
+        values.update(read_environment(path))
     return values
 
 

@@ -143,7 +143,7 @@ def _texts(node: Text, way: Way) -> Iterator[str]:
         yield from _ENDPOINTS
     elif re.fullmatch(r"\d+(ms|s|m|h|d)", text):
         number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()  # type: ignore[union-attr]
-        yield from (f"{int(number) * 2}{unit}", f"{number}{ {'s': 'm', 'm': 'h', 'h': 'd', 'd': 'h'}[unit]}")
+        yield from (f"{int(number) * 2}{unit}", f"{number}{ {'s': 'm', 'm': 'h', 'h': 'd', 'd': 'h'}[unit] }")
     elif key in {"when", "key"} or way[-2:-1] == ("set-header",):
         yield from _expressions(text)
     else:
@@ -170,7 +170,7 @@ def _other_texts(text: str) -> Iterator[str]:
         yield text.replace(f"env:{name}", "env:PFI_OTHER")
         yield text.replace(f"env:{name}", "env:PFI_OID" if name != "PFI_OID" else "env:PFI_NIL")
     if default := re.search(r":-([^}]*)\}", text):
-        yield text.replace(default[0], f":-{ {'true': 'false', 'false': 'true'}.get(default[1], default[1] + '1')}}}")
+        yield text.replace(default[0], f":-{ {'true': 'false', 'false': 'true'}.get(default[1], default[1] + '1') }}}")
         yield text.replace(default[0], "}")
     if text:
         yield f"{text}x"
