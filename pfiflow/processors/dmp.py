@@ -21,6 +21,7 @@ from pfiflow.errors import ConfigError, Rejected
 from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Secret, option
+from pfiflow.processors.transmissions import RECENT
 from pfiflow.segur import feeding
 from pfiflow.segur.values import Transmission
 from pfiflow.xds import imaging
@@ -144,7 +145,8 @@ def _request(
 ) -> Exchange[Feeding]:
     options = evolve(options, directory=files.current())
     try:
-        order = feeding.feeding(exchange.body, options, exchange_id=exchange.id, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        order = feeding.feeding(exchange.body, options, exchange_id=exchange.id, now=now, read=RECENT.document)
     except Rejected as refusal:
         raise Rejected(*refusal.problems, headers={**refusal.headers, "dmp-outcome": "refused"}) from None
     made = exchange.with_body(order).with_headers({"dmp-action": order.action})

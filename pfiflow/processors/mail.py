@@ -19,6 +19,7 @@ from pfiflow.flow.component import Component, Field
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Size, option
 from pfiflow.mssante.values import OutgoingMail
+from pfiflow.processors.transmissions import RECENT
 from pfiflow.segur import sending
 from pfiflow.segur.returns import origin_facts
 from pfiflow.segur.values import Transmission
@@ -97,7 +98,11 @@ def _audience(exchange: Exchange[Any]) -> sending.Audience:
 
 def _pack(exchange: Exchange[Transmission], *, publisher: sending.Publisher) -> Exchange[sending.Package]:
     package = sending.pack(
-        exchange.body, publisher, exchange_id=f"{exchange.id}/{_audience(exchange)}", received=_received(exchange)
+        exchange.body,
+        publisher,
+        exchange_id=f"{exchange.id}/{_audience(exchange)}",
+        received=_received(exchange),
+        read=RECENT.tree,
     )
     packed = exchange.with_body(package)
     if package.pdf.warnings:

@@ -7,13 +7,13 @@ the channel costs more than all else; so the last ones are remembered, by their 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from weakref import WeakKeyDictionary
 
 from attrs import define, field
 
 from pfiflow.mssante import reading
 from pfiflow.mssante.reading import ReceivedMail
+from pfiflow.processors.recent import Recent
 from pfiflow.segur.incoming import IncomingMail, open_mail
 
 __all__ = ["OpenedMails", "encode", "mail_of", "opened"]
@@ -28,25 +28,19 @@ class OpenedMails:
 
     mails: int = _MAILS
     size: int = _BYTES
-    _read: OrderedDict[bytes, ReceivedMail] = field(init=False, factory=OrderedDict)
+    _read: Recent[ReceivedMail] = field(init=False)
     _opened: WeakKeyDictionary[ReceivedMail, IncomingMail] = field(init=False, factory=WeakKeyDictionary)
-    _held: int = field(init=False, default=0)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self._read = Recent(self.mails, self.size, self.size)
 
     def read(self, raw: bytes) -> ReceivedMail:
         """`reading.read`, or what it gave for the same bytes."""
-        with self._lock:
-            if known := self._read.get(raw):
-                self._read.move_to_end(raw)
-                return known
+        if (known := self._read.get(raw)) is not None:
+            return known
         mail = reading.read(raw)
-        with self._lock:
-            if raw not in self._read and len(raw) <= self.size:
-                self._read[raw] = mail
-                self._held += len(raw)
-                while len(self._read) > self.mails or self._held > self.size:
-                    old, _ = self._read.popitem(last=False)
-                    self._held -= len(old)
+        self._read.put(raw, mail)
         return mail
 
     def open(self, mail: ReceivedMail) -> IncomingMail:

@@ -18,8 +18,8 @@ from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import option
 from pfiflow.hl7 import conformance, er7
 from pfiflow.hl7.faults import MessageError
+from pfiflow.processors.transmissions import RECENT
 from pfiflow.segur import identity, recipients, rules
-from pfiflow.segur.transmission import read
 from pfiflow.segur.values import Action, Transmission
 
 __all__ = ["COMPONENTS", "CheckOptions", "ReadOptions"]
@@ -69,7 +69,7 @@ class CheckOptions:
 
 def _read(exchange: Exchange[bytes], *, with_conformance: bool) -> Exchange[Transmission]:
     try:
-        transmission = read(exchange.body)
+        transmission = RECENT.take_in(exchange.body)
         found = conformance.check(er7.parse(exchange.body)) if with_conformance else ()
     except ProtocolError as error:
         raise Rejected(_problem_of(error)) from error
@@ -103,6 +103,7 @@ def _check(exchange: Exchange[Transmission], *, options: CheckOptions, schema: S
     problems += rules.check_confidentiality(document, frozenset(options.confidentiality))
     if any(p.severity == "error" or options.cda_rules == "strict" for p in problems):
         raise Rejected(*problems)
+    RECENT.checked(transmission, document, tree)
     checked = exchange.with_headers({"document-id": document.id.unique_id, "document-type": document.code.code})
     if problems:
         checked = checked.with_note("warnings", count=len(problems), problems=" | ".join(map(str, problems)))
@@ -183,7 +184,7 @@ def _checker(options: CheckOptions) -> Callable[[Exchange[Any]], Exchange[Transm
 
 
 COMPONENTS = (
-    BodyType("transmission", Transmission, _raw, read, _view, _FIELDS),
+    BodyType("transmission", Transmission, _raw, RECENT.decode, _view, _FIELDS),
     Component(
         name="read-transmission",
         kind="processor",

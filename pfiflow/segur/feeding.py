@@ -6,7 +6,7 @@ its time and the VIHF are those of the attempt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -76,7 +76,18 @@ class FeedingOptions:
     test_platform: bool = False
 
 
-def feeding(transmission: Transmission, options: FeedingOptions, *, exchange_id: str, now: datetime) -> Feeding:
+def _read_document(transmission: Transmission) -> ClinicalDocument:
+    return cda.read(transmission.document)
+
+
+def feeding(
+    transmission: Transmission,
+    options: FeedingOptions,
+    *,
+    exchange_id: str,
+    now: datetime,
+    read: Callable[[Transmission], ClinicalDocument] = _read_document,
+) -> Feeding:
     """The order that a transmission gives.
 
     Args:
@@ -84,12 +95,13 @@ def feeding(transmission: Transmission, options: FeedingOptions, *, exchange_id:
         options: the settings.
         exchange_id: of the exchange: the submission set's uniqueId derives from it.
         now: the time of this attempt, aware.
+        read: gives what the document says, by default from its bytes.
 
     Raises:
         Rejected: with every reason why it must not leave: no qualified INS, authorship, metadata outside the DMP's
             value sets, confidentiality.
     """
-    document = cda.read(transmission.document)
+    document = read(transmission)
     action = _ACTIONS[transmission.action]
     refusal = dmp_refusal(transmission, test_platform=options.test_platform)
     problems = [refusal] if refusal else []

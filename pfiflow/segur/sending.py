@@ -6,7 +6,7 @@ Pure: the same transmission, exchange id and settings give the same bytes, so th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -14,6 +14,7 @@ from attrs import frozen
 
 from pfiflow import xdm
 from pfiflow.cda import document as cda
+from pfiflow.cda.header import Element
 from pfiflow.cda.pdf import Pdf, pdf_of
 from pfiflow.cda.values import ClinicalDocument
 from pfiflow.errors import Problem, Rejected
@@ -41,6 +42,10 @@ _HIDDEN = (
     ("hidden_from_patient", "INVISIBLE_PATIENT"),
     ("hidden_from_representatives", "INVISIBLE_REP_LEGAUX"),
 )
+
+
+def _read_document(transmission: Transmission) -> tuple[ClinicalDocument, Element]:
+    return cda.read_tree(transmission.document)
 
 
 @frozen
@@ -79,13 +84,20 @@ class Package:
     pdf: Pdf
 
 
-def pack(transmission: Transmission, publisher: Publisher, *, exchange_id: str, received: datetime) -> Package:
-    """The archive and the PDF of one transmission.
+def pack(
+    transmission: Transmission,
+    publisher: Publisher,
+    *,
+    exchange_id: str,
+    received: datetime,
+    read: Callable[[Transmission], tuple[ClinicalDocument, Element]] = _read_document,
+) -> Package:
+    """The archive and the PDF of one transmission; `read` gives its document, by default from its bytes.
 
     `received` becomes the submission time, and the exchange id the submission's uniqueId (`2.25.<128 bits>`): both are
     the same on every attempt. Raises Rejected: the document or its metadata cannot be written.
     """
-    document, tree = cda.read_tree(transmission.document)
+    document, tree = read(transmission)
     pdf = pdf_of(document, tree)
     del tree  # as large as the document, and more
     hidden = tuple(code for name, code in _HIDDEN if getattr(transmission.visibility, name))
