@@ -38,6 +38,7 @@ docs: $(READY)  ## the site, in build/site; a broken link fails. Needs no networ
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.outbound
+	$(BIN)/python -m benchmarks.inbound
 
 lock: $(READY)  ## pin every dependency again, with hashes
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --extra simulators --extra aioimaplib --extra docs --extra dev --output-file requirements.lock pyproject.toml

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 import signal
@@ -14,11 +15,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import psutil
@@ -28,6 +29,7 @@ from pfiflow.hl7 import mllp
 
 __all__ = [
     "Load",
+    "Report",
     "Server",
     "SmtpSink",
     "Template",
@@ -40,6 +42,27 @@ __all__ = [
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 60.0
 _CONTROL_ID = re.compile(rb"MSH(?:\|[^|\r]*){8}\|([^|\r]*)")
+
+
+@define
+class Report:
+    """Prints as it goes, and keeps the verdicts for the end."""
+
+    goals: list[tuple[bool, str]] = field(factory=list)
+
+    def say(self, text: str = "") -> None:
+        """One line."""
+        print(text, flush=True)
+
+    def goal(self, met: bool, text: str) -> None:
+        """A goal, and whether it was met."""
+        self.goals.append((met, text))
+
+    def close(self) -> None:
+        """All the goals."""
+        self.say("\nGoals")
+        for met, text in self.goals:
+            self.say(f"  {'met   ' if met else 'MISSED'}  {text}")
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -77,6 +100,7 @@ class Server:
     """A process under measurement: its address, its CPU time, its memory. A context manager: drained at the end."""
 
     command: Sequence[str]
+    environment: Mapping[str, str] = field(factory=dict)
     address: tuple[str, int] = ("", 0)
     lines: list[str] = field(factory=list)
     _process: subprocess.Popen[str] | None = None
@@ -88,10 +112,17 @@ class Server:
         """`pfiflow run` of a route file's text, with its store in `folder`. Port 0 is found out from the log."""
         path = folder / "route.yaml"
         path.write_text(route)
-        return cls((sys.executable, "-c", "from pfiflow.cli import main; main()", "run", str(path)))
+        return cls.running(path)
+
+    @classmethod
+    def running(cls, path: Path, *, environment: Mapping[str, str] = MappingProxyType({})) -> Self:
+        """`pfiflow run` of a route file."""
+        command = (sys.executable, "-c", "from pfiflow.cli import main; main()", "run", str(path))
+        return cls(command, environment)
 
     def __enter__(self) -> Self:
-        self._process = process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
+        environment = {**os.environ, **self.environment}
+        self._process = process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, env=environment)
         self._ps = psutil.Process(process.pid)
         found: Queue[tuple[str, int] | None] = Queue()
         self._reader = threading.Thread(target=self._read, args=(process, found), daemon=True)

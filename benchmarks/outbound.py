@@ -17,9 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import frozen
 
-from benchmarks.harness import percentile
+from benchmarks.harness import Report, percentile
 from benchmarks.intake import Intake, measure_intake
 from benchmarks.leg import Leg, measure_leg
 from benchmarks.memory import measure_large, measure_waiting
@@ -48,27 +48,6 @@ FULL = Plan(
     (1, 10, 50), 120, 0.4, 16, True, (1_000, 100_000, OFFICIAL_SIZE, 1_600_000), (1, 8), 2.0, 50_000_000, 10_000
 )
 QUICK = Plan((1, 10), 40, 0.4, 4, False, (1_000, OFFICIAL_SIZE), (8,), 1.0, 10_000_000, 1_000)
-
-
-@define
-class Report:
-    """Prints as it goes, and keeps the verdicts for the end."""
-
-    goals: list[tuple[bool, str]] = field(factory=list)
-
-    def say(self, text: str = "") -> None:
-        """One line."""
-        print(text, flush=True)
-
-    def goal(self, met: bool, text: str) -> None:
-        """A goal, and whether it was met."""
-        self.goals.append((met, text))
-
-    def close(self) -> None:
-        """All the goals."""
-        self.say("\nGoals")
-        for met, text in self.goals:
-            self.say(f"  {'met   ' if met else 'MISSED'}  {text}")
 
 
 def run(plan: Plan, folder: Path) -> Report:

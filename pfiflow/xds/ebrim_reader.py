@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -189,7 +190,12 @@ class _Objects:
 
 
 def _local(element: etree._Element) -> str:
-    return str(element.tag).rpartition("}")[2].lower()
+    return _local_name(str(element.tag))
+
+
+@lru_cache(256)
+def _local_name(tag: str) -> str:
+    return tag.rpartition("}")[2].lower()
 
 
 def _attribute(element: etree._Element, name: str) -> str:

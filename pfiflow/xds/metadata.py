@@ -31,7 +31,7 @@ class Author:
     specialty: str = ""
 
 
-@frozen
+@frozen(cache_hash=True)  # archives keep their documents by it
 class DocumentEntry:
     """One document's metadata. Times are DTM digits in UTC; `hash` is SHA-1 hex of exactly `size` bytes.
 
