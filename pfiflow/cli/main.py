@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pfiflow.cli import describe, explain, graph, lint, messages, new, run, send, sim, test, traces
+from pfiflow.cli import describe, explain, graph, lint, messages, new, reload, run, send, sim, test, traces
 from pfiflow.errors import ConfigError, ConfigErrors, Deferred, PfiflowError
 from pfiflow.store.api import StoreError
 
@@ -72,6 +72,7 @@ def print_version() -> None:
 _COMMANDS: tuple[Callable[..., Any], ...] = (
     new.new,
     run.run,
+    reload.reload,
     lint.lint,
     lint.schema,
     describe.list_names,

@@ -11,8 +11,11 @@ from pathlib import Path
 import click
 
 from pfiflow.cli import logs
+from pfiflow.cli.reload import Reloader
+from pfiflow.cli.settings import env_file_option, settings
 from pfiflow.flow.component import Registry
 from pfiflow.flow.engine import Engine
+from pfiflow.flow.route import FlowDefinition
 from pfiflow.routefile.load import load
 from pfiflow.store.sqlite import SqliteStore
 
@@ -22,23 +25,29 @@ logger = logging.getLogger("pfiflow.run")
 
 
 @click.command()
+@env_file_option
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--log-format", type=click.Choice(["json", "console"]), default="json", show_default=True)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
-def run(files: tuple[Path, ...], log_format: str, log_level: str) -> None:
+def run(files: tuple[Path, ...], env_file: Path | None, log_format: str, log_level: str) -> None:
     """Run the routes of FILES until SIGTERM or SIGINT.
 
     The first signal drains: sources stop accepting, what is in flight finishes (at most `engine: {drain}`), exit 0.
-    A second signal stops at once, exit 130. Neither loses anything that was acknowledged.
+    A second signal stops at once, exit 130. Neither loses anything that was acknowledged. SIGHUP, or `pfiflow reload`,
+    reads the files again and goes on with what they say then; what is wrong is refused, and logged.
     """
     logs.configure(log_format, log_level)
     registry = Registry.installed()
-    definition = load(files, registry)
+
+    def read() -> FlowDefinition:
+        return load(files, registry, environment=settings(env_file))
+
+    definition = read()
     store = SqliteStore(definition.store.path)
     engine = Engine(definition, store, registry)
-    interrupted = asyncio.run(_run(engine))
+    interrupted = asyncio.run(_run(engine, Reloader(engine, read)))
     done = store.statistics()
     logger.info(
         "%s: %d units of work in %d transactions",
@@ -50,7 +59,7 @@ def run(files: tuple[Path, ...], log_format: str, log_level: str) -> None:
         sys.exit(130)
 
 
-async def _run(engine: Engine) -> bool:
+async def _run(engine: Engine, reloader: Reloader) -> bool:
     """Run until drained; whether a second signal cut it short."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -66,9 +75,13 @@ async def _run(engine: Engine) -> bool:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    reloads = loop.create_task(reloader.serve())
     try:
         await engine.run()
     except asyncio.CancelledError:
         if not interrupted:
             raise
+    finally:
+        reloads.cancel()
     return interrupted

@@ -29,7 +29,7 @@ from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
 from pfiflow.flow.component import Receipt, Receive, Registry, Source
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.housekeeping import purge, watch_limits
-from pfiflow.flow.pipeline import Compiler
+from pfiflow.flow.pipeline import Compiler, Work
 from pfiflow.flow.route import EngineOptions, FlowDefinition, FromChannel, Retention
 from pfiflow.flow.routes import Changes, Routes, threads_of
 from pfiflow.flow.running import RouteState, RouteStatus
@@ -170,6 +170,16 @@ class Engine:
     async def send(self, route: str, body: Any, headers: Mapping[str, str] | None = None) -> Receipt:
         """Hand an exchange to a route, in-process, as its source would. Same promises and errors as `Receive`."""
         return await self._routes.find(route).receive(Exchange("", body, headers or {}, origin="in-process"))
+
+    async def journal(self, exchange: Exchange[Any]) -> None:
+        """Write an exchange's notes into the journal and its memories into the records, beside any route.
+
+        Returns once they are durable; while the store fails it waits. Raises nothing.
+        """
+        settlement = self._routes.admission.settlement
+        work = Work("", self.clock.now())
+        work.record(exchange)
+        await settlement.settle(work, None)
 
     # -- worked by hand ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import anyio
 from anyio.abc import TaskGroup
@@ -39,7 +40,7 @@ def threads_of(options: EngineOptions) -> int:
 
 @frozen
 class Changes:
-    """What a reload did, by the ids of routes. `unread`: channels whose messages wait, and that no route reads now."""
+    """What a reload did, by the ids of routes. `unread`: messages in channels that it left without a route."""
 
     changed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Changes:
         kinds = {"changed": self.changed, "added": self.added, "removed": self.removed, "unchanged": self.unchanged}
         text = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
         for channel, count in self.unread.items():
-            text += f"; {count} messages wait in channel {channel}, which no route reads now"
+            text += f"; {count} messages wait in channel {channel}, which no route reads any more"
         return text
 
 
@@ -184,13 +185,13 @@ class Routes:
                 await running.retire(0.0)
             await self._close_unused()
             raise
-        self.definition = definition
+        before, self.definition = _read_by(self.definition), definition
         await self.declare_channels()
         self._adopt(definition.engine)
         await self._exchange(plan, early)
         self.compiler = plan.compiler
         await self._close_unused()
-        return evolve(plan.changes, unread=await self._unread())
+        return evolve(plan.changes, unread=await self._waiting(before - _read_by(definition)))
 
     async def _open_early(self, new: Iterable[RunningRoute], early: list[RunningRoute]) -> None:
         """Start the sources that listen where nothing of ours does; what comes in there waits. Raises ConfigError."""
@@ -262,11 +263,9 @@ class Routes:
         self.admission.patience = options.admission
         self.compiler.threads.total_tokens = threads_of(options)
 
-    async def _unread(self) -> Mapping[str, int]:
-        sources = [route.source for route in self.definition.routes]
-        read = {source.channel for source in sources if isinstance(source, FromChannel)}
-        statuses = await self.compiler.store.channels()
-        return {each.channel: each.waiting for each in statuses if each.waiting and each.channel not in read}
+    async def _waiting(self, channels: AbstractSet[str]) -> Mapping[str, int]:
+        statuses = await self.compiler.store.channels() if channels else ()
+        return {each.channel: each.waiting for each in statuses if each.waiting and each.channel in channels}
 
 
 @define
@@ -304,6 +303,12 @@ class _Plan:
         pipelines = {name: each for name, each in compiled.items() if name in keeps}
         others = {name: new(each, compiler) for name, each in compiled.items() if name not in keeps}
         return cls(compiler, changes, pipelines, others)
+
+
+def _read_by(definition: FlowDefinition) -> AbstractSet[str]:
+    """The channels that its routes read."""
+    sources = [route.source for route in definition.routes]
+    return {source.channel for source in sources if isinstance(source, FromChannel)}
 
 
 def _keeps_source(old: Route, new: Route) -> bool:

@@ -9,7 +9,52 @@ from pathlib import Path
 
 from pfiflow.store.api import StoreError, StoreLockedError
 
-__all__ = ["LockFile"]
+__all__ = ["LockFile", "has_open", "holder"]
+
+
+def _lock_path(store: Path) -> Path:
+    return store.with_name(store.name + ".lock")
+
+
+def holder(store: Path) -> int | None:
+    """The id of the process whose engine runs on this store, None when none does. Raises StoreError."""
+    try:
+        handle = os.open(_lock_path(store), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot open the lock file {_lock_path(store)}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+        if not text.isdigit():
+            raise StoreError(f"{_lock_path(store)} does not say which process runs on the store") from None
+        return int(text)
+    finally:
+        os.close(handle)
+    return None
+
+
+def has_open(process: int, store: Path) -> bool:
+    """Whether this process has the store's lock file open: a number alone may mean another one, in another container.
+
+    True where the system does not tell (no /proc). Raises StoreError when it may not be asked.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    try:
+        lock = _lock_path(store).stat()
+        for name in os.listdir(f"/proc/{process}/fd"):  # noqa: PTH208
+            with suppress(FileNotFoundError):
+                found = os.stat(f"/proc/{process}/fd/{name}")  # noqa: PTH116 - of the file, not of the link
+                if (found.st_dev, found.st_ino) == (lock.st_dev, lock.st_ino):
+                    return True
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        raise StoreError(f"process {process} is another user's: ask as that user, or as root") from None
+    return False
 
 
 class LockFile:
@@ -17,7 +62,7 @@ class LockFile:
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self._path = store.with_name(store.name + ".lock")
+        self._path = _lock_path(store)
         self._handle: int | None = None
 
     def acquire(self) -> None:

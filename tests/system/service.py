@@ -88,6 +88,7 @@ class Service:
     environment: dict[str, str]
     route: Path = OUTBOUND
     secrets: set[str] = field(factory=set)
+    options: tuple[str, ...] = ()  # of `pfiflow run`
     process: subprocess.Popen[bytes] | None = None
     lives: int = 0
 
@@ -114,7 +115,7 @@ class Service:
         begin = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [PFIFLOW, "run", str(self.route)],
+                [PFIFLOW, "run", *self.options, str(self.route)],
                 env={"PATH": os.environ["PATH"], "PYTHONWARNINGS": "default", **self.environment},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
