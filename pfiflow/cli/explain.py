@@ -20,6 +20,7 @@ from pfiflow.flow.route import FlowDefinition, FromEndpoint, Place
 from pfiflow.flow.testing import RouteTester, Seen
 from pfiflow.routefile.environment import read_environment
 from pfiflow.routefile.explain import Explainer, StepTold, Walk
+from pfiflow.routefile.given import prepared
 from pfiflow.routefile.load import read
 
 __all__ = ["explain"]
@@ -54,8 +55,9 @@ def explain(
     explainer = Explainer(registry, definition)
     routes = None if follow else (chosen,)
     tester = RouteTester(definition, registry, routes, trace=explainer.trace)
+    content = prepared(registry, message.read_bytes(), suffix=message.suffix, name="", changes={})
     with silenced():
-        seen = asyncio.run(_walk(tester, chosen, _content(message, registry)))
+        seen = asyncio.run(_walk(tester, chosen, content))
     if output == "json":
         click.echo(json.dumps(_as_json(explainer.walks, seen), ensure_ascii=False, indent=2))
     else:
@@ -81,13 +83,6 @@ def _route(definition: FlowDefinition, name: str) -> str:
         listed = ", ".join(sources) or "none"
         raise ConfigError(f"--route names a route that has a source of its own; there are: {listed}", code="route")
     return sources[0]
-
-
-def _content(path: Path, registry: Registry) -> bytes:
-    for each in registry.formats.values():
-        if path.suffix in each.suffixes:
-            return each.read(path.read_bytes())
-    return path.read_bytes()
 
 
 async def _walk(tester: RouteTester, route: str, content: bytes) -> Seen:

@@ -12,10 +12,9 @@ import click
 
 from pfiflow.cli.logs import silenced
 from pfiflow.flow.component import Registry
-from pfiflow.flow.matching import Mismatch
 from pfiflow.routefile.testfile import TestForm
 from pfiflow.routefile.testfile_load import LoadedTests, load_tests
-from pfiflow.routefile.testrun import TestResult, run_test
+from pfiflow.routefile.testrun import TestResult, failure_text, run_test
 
 __all__ = ["test"]
 
@@ -93,20 +92,7 @@ def _show_progress(tests: LoadedTests, test: TestForm, result: TestResult, *, ve
 
 def _failure(tests: LoadedTests, result: TestResult) -> str:
     head = click.style(f"FAILED {tests.path}:{result.place.line} {result.name}", fg="red", bold=True)
-    if result.error:
-        return f"{head}\n  {result.error.rstrip()}\n"
-    return head + "\n" + "".join(map(_difference, result.mismatches))
-
-
-def _difference(mismatch: Mismatch) -> str:
-    place = f"{mismatch.place.file}:{mismatch.place.line}:{mismatch.place.column}: " if mismatch.place else ""
-    expected, found = mismatch.expected, mismatch.found.replace("\n", "\n              ")
-    lines = [f"  {place}{' › '.join(mismatch.path)}", f"    expected: {expected}", f"    found:    {found}"]
-    if len(expected) > 20 and expected[:1] == mismatch.found[:1] == "'":
-        same = next((at for at, (a, b) in enumerate(zip(expected, mismatch.found, strict=False)) if a != b), None)
-        if same is not None:
-            lines.append(f"              {' ' * same}^")
-    return "\n".join(lines) + "\n"
+    return f"{head}\n{failure_text(result)}"
 
 
 def _summary(run: int, failed: int, seconds: float) -> None:
@@ -137,7 +123,7 @@ def _junit(results: list[tuple[LoadedTests, TestResult]]) -> bytes:
                 time=f"{result.seconds:.3f}",
             )
             if not result.passed:
-                text = result.error or "".join(map(_difference, result.mismatches))
+                text = failure_text(result)
                 ET.SubElement(case, "failure", message=text.strip().splitlines()[0]).text = text
     ET.indent(suites)
     document: str = ET.tostring(suites, encoding="unicode")

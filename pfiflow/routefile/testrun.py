@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from typing import Any
 
 from attrs import frozen
 
 from pfiflow.errors import PfiflowError
-from pfiflow.flow.component import BYTES, BodyType
 from pfiflow.flow.matching import Mismatch
 from pfiflow.flow.route import FromChannel, Place
 from pfiflow.flow.testing import RouteTester
 from pfiflow.flow.trace import Trace
+from pfiflow.routefile.given import decoded, prepared
 from pfiflow.routefile.testcheck import differences
 from pfiflow.routefile.testfile import InputForm, TestForm
 from pfiflow.routefile.testfile_load import LoadedTests
 
-__all__ = ["TestResult", "run_test"]
+__all__ = ["TestResult", "failure_text", "run_test"]
 
 
 @frozen
@@ -83,55 +82,34 @@ async def _give(tests: LoadedTests, tester: RouteTester, given: InputForm, *, fi
         tester.stand_still(given.stopped or 0.0)
     if not given.route and not given.channel:
         return
-    content = _content(tests, given)
-    if given.route:
-        await tester.give(given.route, content, given.headers)
-    else:
-        body_type = _body_type(tests, given)
-        try:
-            body = body_type.decode(content)
-        except PfiflowError as error:
-            raise _Unfit(f"{_where(given.place)}: this is no {body_type.name}: {error}") from None
-        await tester.put(given.channel, body, given.headers)
+    try:
+        content = given.file.read_bytes() if given.file is not None else (given.text or "").encode()
+        suffix = given.file.suffix if given.file is not None else ""
+        content = prepared(tests.registry, content, suffix=suffix, name=given.format, changes=given.set)
+        if given.route:
+            await tester.give(given.route, content, given.headers)
+            return
+        types = tests.channel_types.get(given.channel, frozenset())
+        body = decoded(tests.registry, content, types=types, name=given.body_type)
+    except ValueError as error:
+        place = given.place
+        raise _Unfit(f"{place.file}:{place.line}:{place.column}: {error}") from None
+    await tester.put(given.channel, body, given.headers)
 
 
-def _content(tests: LoadedTests, given: InputForm) -> bytes:
-    name = given.format
-    if given.file is not None:
-        content = given.file.read_bytes()
-        by_suffix = {suffix: each.name for each in tests.registry.formats.values() for suffix in each.suffixes}
-        name = name or by_suffix.get(given.file.suffix, "")
-    else:
-        content = (given.text or "").encode()
-    if not name:
-        if given.set:
-            raise _Unfit(f"{_where(given.place)}: to `set` values, say the `format` of this input")
-        return content
-    format_ = tests.registry.formats[name]
-    content = format_.read(content)
-    for path, value in given.set.items():
-        if format_.edit is None:
-            raise _Unfit(f"{_where(given.place)}: values of format {name} cannot be set")
-        try:
-            content = format_.edit(content, path, value)
-        except ValueError as error:
-            raise _Unfit(f"{_where(given.place)}: set: {error}") from None
-    return content
+def failure_text(result: TestResult) -> str:
+    """Why a test failed: each difference with its place, what was expected there, what came; or its error."""
+    if result.error:
+        return f"  {result.error.rstrip()}\n"
+    return "".join(map(_difference, result.mismatches))
 
 
-def _body_type(tests: LoadedTests, given: InputForm) -> BodyType[Any]:
-    registry = tests.registry
-    if given.body_type:
-        return registry.body_types[given.body_type]
-    types = tests.channel_types.get(given.channel, frozenset())
-    found = [each for each in registry.body_types.values() if each.type in types]
-    if not found:  # of a channel into which nothing is seen to be written
-        return BYTES
-    if len(found) > 1:
-        names = ", ".join(sorted(registry.body_types))
-        raise _Unfit(f"{_where(given.place)}: say the `body-type` of what is put into {given.channel}: {names}")
-    return found[0]
-
-
-def _where(place: Place) -> str:
-    return f"{place.file}:{place.line}:{place.column}"
+def _difference(mismatch: Mismatch) -> str:
+    place = f"{mismatch.place.file}:{mismatch.place.line}:{mismatch.place.column}: " if mismatch.place else ""
+    expected, found = mismatch.expected, mismatch.found.replace("\n", "\n              ")
+    lines = [f"  {place}{' › '.join(mismatch.path)}", f"    expected: {expected}", f"    found:    {found}"]
+    if len(expected) > 20 and expected[:1] == mismatch.found[:1] == "'":
+        same = next((at for at, (a, b) in enumerate(zip(expected, mismatch.found, strict=False)) if a != b), None)
+        if same is not None:
+            lines.append(f"              {' ' * same}^")
+    return "\n".join(lines) + "\n"
