@@ -78,6 +78,7 @@ class Segment:
     _charset: Charset
     _starts: tuple[int, ...] = field(default=(), init=False)
     _texts: tuple[str, ...] | None = field(default=None, init=False)
+    _repeated: tuple[int, tuple[tuple[int, int], ...]] = field(default=(0, ()), init=False)  # field, its repetitions
 
     def __repr__(self) -> str:
         return f"<Segment {self.location} of {self._end - self._start} bytes>"
@@ -146,7 +147,10 @@ class Segment:
         """Component as written, NOT unescaped, b"" when absent: one slice, whatever the size of the field."""
         start, end = self._bounds(n)
         if not self._is_encoding_field(n):
-            start, end = self._narrow(start, end, self.separators.repetition, repetition)
+            if repetition == 1:
+                start, end = self._narrow(start, end, self.separators.repetition, 1)
+            else:
+                start, end = self._repetition(n, start, end, repetition)
             start, end = self._narrow(start, end, self.separators.component, component)
         elif repetition > 1 or component > 1:
             return b""
@@ -169,8 +173,10 @@ class Segment:
         if not value:
             return ""
         marks = self.separators.marks
-        if repetition > 1 or marks.repetition in value:
-            value = _part(value, marks.repetition, repetition)
+        if repetition > 1:
+            return self._text_in_place(n, component, subcomponent, repetition)
+        if marks.repetition in value:
+            value = _part(value, marks.repetition, 1)
         if component > 1 or marks.component in value:
             value = _part(value, marks.component, component)
         if subcomponent > 1 or marks.subcomponent in value:
@@ -240,6 +246,23 @@ class Segment:
             starts.append(end + 1)
             object.__setattr__(self, "_starts", tuple(starts))
         return self._starts
+
+    def _repetition(self, n: int, start: int, end: int, repetition: int) -> tuple[int, int]:
+        """Where a repetition of field `n`, at data[start:end], stands. Those of one field are asked in turn: kept."""
+        if repetition < 1 or repetition > MAX_REPETITIONS:
+            return self._narrow(start, end, self.separators.repetition, repetition)
+        number, found = self._repeated
+        if number != n:
+            spans = []
+            while len(spans) < MAX_REPETITIONS:
+                mark = self._data.find(self.separators.repetition, start, end)
+                spans.append((start, end if mark < 0 else mark))
+                if mark < 0:
+                    break
+                start = mark + 1
+            found = tuple(spans)
+            object.__setattr__(self, "_repeated", (n, found))
+        return found[repetition - 1] if repetition <= len(found) else (end, end)
 
     def _narrow(self, start: int, end: int, separator: bytes, index: int) -> tuple[int, int]:
         """The `index`-th part (from 1) of data[start:end]; an empty window when there is none."""

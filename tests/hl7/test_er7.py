@@ -387,6 +387,17 @@ class TestCost:
 
         assert_linear(prepared, 900, 9_000)
 
+    @pytest.mark.parametrize("size", [4, 60])
+    def test_many_repetitions_are_linear(self, size: int) -> None:
+        """Also where they are too long for their segment to be cut as a whole."""
+
+        def prepared(count: int) -> Callable[[], object]:
+            (pid,) = parse(b"MSH|^~\\&|A\rPID|1||" + b"~".join([b"a^" + b"b" * size] * count)).all("PID")
+            assert [pid.component(3, 2, r) for r in (1, 2, count, count + 1)] == [b"b" * size] * 3 + [b""]
+            return lambda: [pid.text(3, part, 1, r) for r in range(1, count + 1) for part in range(1, 8)]
+
+        assert_linear(prepared, 90, 900)
+
     def test_many_segments_are_linear(self) -> None:
         start = time.thread_time()
         message = parse(b"MSH|^~\\&|A\r" + b"NTE|1||a\r" * 9_999)
