@@ -41,10 +41,15 @@ class Admission:
 
     async def receive(self, compiled: CompiledRoute, exchange: AnyExchange) -> Receipt:
         """See `Receive`."""
-        with anyio.move_on_after(self.patience) as waiting:
-            await self.places.acquire_on_behalf_of(token := object())
-        if waiting.cancelled_caught:
-            raise Deferred(f"{self.places.total_tokens} exchanges are in flight; try again later", retry_after=5.0)
+        token = object()
+        try:
+            self.places.acquire_on_behalf_of_nowait(token)
+        except anyio.WouldBlock:
+            with anyio.move_on_after(self.patience) as waiting:
+                await self.places.acquire_on_behalf_of(token)
+            if waiting.cancelled_caught:
+                text = f"{self.places.total_tokens} exchanges are in flight; try again later"
+                raise Deferred(text, retry_after=5.0) from None
         try:
             return await self._admit(compiled, exchange)
         finally:

@@ -253,7 +253,7 @@ class Segment:
             return self._narrow(start, end, self.separators.repetition, repetition)
         number, found = self._repeated
         if number != n:
-            spans = []
+            spans: list[tuple[int, int]] = []
             while len(spans) < MAX_REPETITIONS:
                 mark = self._data.find(self.separators.repetition, start, end)
                 spans.append((start, end if mark < 0 else mark))

@@ -15,10 +15,15 @@ __all__ = ["Recent"]
 
 T = TypeVar("T")
 
+_BEGINNING = 2048  # bytes: MSH with its control id, the first headers of a mail
+
 
 @define(eq=False)
 class Recent(Generic[T]):
     """Values by the bytes that they were read from; the longest unused go first. Safe between threads.
+
+    Bytes are looked up by their length and beginning, then compared: to hash a document would cost as much as reading
+    some. Of several that begin alike, the last one is kept.
 
     Attributes:
         items: most values kept.
@@ -29,7 +34,7 @@ class Recent(Generic[T]):
     items: int
     size: int
     largest: int
-    _values: OrderedDict[bytes, T] = field(init=False, factory=OrderedDict)
+    _values: OrderedDict[tuple[int, bytes], tuple[bytes, T]] = field(init=False, factory=OrderedDict)
     _held: int = field(init=False, default=0)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
@@ -38,19 +43,22 @@ class Recent(Generic[T]):
         if len(raw) > self.largest:
             return None
         with self._lock:
-            value = self._values.get(raw)
-            if value is not None:
-                self._values.move_to_end(raw)
-            return value
+            place = len(raw), raw[:_BEGINNING]
+            found = self._values.get(place)
+            if found is None or found[0] != raw:
+                return None
+            self._values.move_to_end(place)
+            return found[1]
 
     def put(self, raw: bytes, value: T) -> None:
         """Keep a value, in the place of what was kept for the same bytes."""
         if len(raw) > self.largest:
             return
         with self._lock:
-            if raw not in self._values:
+            place = len(raw), raw[:_BEGINNING]
+            if self._values.pop(place, None) is None:
                 self._held += len(raw)
-            self._values[raw] = value
+            self._values[place] = raw, value
             while len(self._values) > self.items or self._held > self.size:
-                old, _ = self._values.popitem(last=False)
-                self._held -= len(old)
+                (size, _), _ = self._values.popitem(last=False)
+                self._held -= size

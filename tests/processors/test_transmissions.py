@@ -73,3 +73,14 @@ def test_what_is_kept_is_bounded() -> None:
     recent.put(b"dd", "and again")
     assert recent.get(b"eeeeee") == "e"
     assert recent.get(b"dd") == "and again"
+
+
+def test_bytes_that_begin_alike_are_told_apart() -> None:
+    recent = Recent[str](items=3, size=100_000, largest=100_000)
+    one, other = (b"x" * 5000 + end for end in (b"1", b"2"))
+    recent.put(one, "one")
+    assert recent.get(other) is None
+    recent.put(other, "other")
+    assert (recent.get(one), recent.get(bytes(bytearray(other)))) == (None, "other")
+    assert len(recent._values) == 1
+    assert recent._held == 5001
