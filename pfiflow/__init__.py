@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pfiflow.embedding import engine
     from pfiflow.errors import ConfigError, Deferred, PfiflowError, Problem, ProtocolError, Rejected
     from pfiflow.flow.component import BodyType, Component, Receipt, Registry
-    from pfiflow.flow.engine import Engine
+    from pfiflow.flow.engine import Changes, Engine, Outcome, Sent
     from pfiflow.flow.exchange import Exchange
     from pfiflow.flow.options import Address, Duration, Secret, Size, option
     from pfiflow.flow.redelivery import Redelivery
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "BodyType",
+    "Changes",
     "ChannelSpec",
     "Component",
     "ConfigError",
@@ -34,6 +36,7 @@ __all__ = [
     "Exchange",
     "FlowDefinition",
     "MemoryStore",
+    "Outcome",
     "PfiflowError",
     "Problem",
     "ProtocolError",
@@ -43,9 +46,11 @@ __all__ = [
     "Rejected",
     "Route",
     "Secret",
+    "Sent",
     "Size",
     "SqliteStore",
     "StoreOptions",
+    "engine",
     "lint",
     "load",
     "option",
@@ -54,7 +59,8 @@ __all__ = [
 _MODULES = {
     "pfiflow.errors": ("ConfigError", "Deferred", "PfiflowError", "Problem", "ProtocolError", "Rejected"),
     "pfiflow.flow.component": ("BodyType", "Component", "Receipt", "Registry"),
-    "pfiflow.flow.engine": ("Engine",),
+    "pfiflow.embedding": ("engine",),
+    "pfiflow.flow.engine": ("Changes", "Engine", "Outcome", "Sent"),
     "pfiflow.flow.exchange": ("Exchange",),
     "pfiflow.flow.options": ("Address", "Duration", "Secret", "Size", "option"),
     "pfiflow.flow.redelivery": ("Redelivery",),

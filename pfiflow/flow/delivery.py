@@ -115,7 +115,8 @@ class Delivery:
         while current is not None:
             settled = False
             try:
-                settled = await self._deliver(current.message)
+                with self.settlement.journeys.working_on(current.message):
+                    settled = await self._deliver(current.message)
             finally:
                 stop = not settled or self.stopping.is_set() or circuit.is_open
                 if stop:

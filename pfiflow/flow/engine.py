@@ -14,6 +14,7 @@ running, `admission.py` lets exchanges in, `delivery.py` works the channels, `se
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,11 +24,12 @@ import anyio
 from anyio.abc import TaskStatus
 from attrs import define, field
 
-from pfiflow.errors import ConfigError
+from pfiflow.errors import ConfigError, Problem, Rejected
 from pfiflow.flow.admission import Admission, new_exchange_id
 from pfiflow.flow.clock import SYSTEM_CLOCK, Clock
-from pfiflow.flow.component import Receipt, Receive, Registry, Source
+from pfiflow.flow.component import Receive, Registry, Source
 from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.following import Outcome, Sent
 from pfiflow.flow.housekeeping import purge, watch_limits
 from pfiflow.flow.pipeline import Compiler, Work
 from pfiflow.flow.route import EngineOptions, FlowDefinition, FromChannel, Retention
@@ -37,7 +39,7 @@ from pfiflow.flow.settlement import Settlement
 from pfiflow.flow.trace import Trace
 from pfiflow.store.api import Store
 
-__all__ = ["Changes", "Engine", "RouteState", "RouteStatus", "new_exchange_id"]
+__all__ = ["Changes", "Engine", "Outcome", "RouteState", "RouteStatus", "Sent", "new_exchange_id"]
 
 logger = logging.getLogger("pfiflow.engine")
 
@@ -90,12 +92,14 @@ class Engine:
 
         Opens and closes the store. Raises StoreError when it cannot be opened.
         """
+        _check_loop()
         await self.store.open()
         await self._run_open()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
         """Run in the background of a `with` block, once every source accepts or has failed; drain at its end."""
+        _check_loop()
         await self.store.open()
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._run_started)
@@ -167,9 +171,36 @@ class Engine:
 
     # -- exchanges handed in by the program --------------------------------------------------------------------------
 
-    async def send(self, route: str, body: Any, headers: Mapping[str, str] | None = None) -> Receipt:
-        """Hand an exchange to a route, in-process, as its source would. Same promises and errors as `Receive`."""
-        return await self._routes.find(route).receive(Exchange("", body, headers or {}, origin="in-process"))
+    async def send(self, route: str, body: Any, headers: Mapping[str, str] | None = None) -> Sent:
+        """Hand an exchange to a route, in-process, as its source would. Same promises and errors as `Receive`.
+
+        What it returns is durable; its `outcome()` waits for the end of all that comes of it, over every channel.
+        """
+        running = self._routes.find(route)
+        journey = self._routes.admission.settlement.journeys.begin(running.receive.new_id())
+        try:
+            receipt = await running.receive(Exchange(journey.exchange_id, body, headers or {}, origin="in-process"))
+        finally:
+            journey.count(-1)
+        return Sent(receipt.exchange, receipt.duplicate, journey=journey, store=self.store)
+
+    async def request(
+        self, route: str, body: Any, headers: Mapping[str, str] | None = None, *, timeout: float | None = None
+    ) -> Exchange[Any]:
+        """Ask a route, in-process: the exchange as it leaves the route's last step.
+
+        What the route put into channels is durable by then, and goes its way by itself: `send` follows it. Raises
+        Rejected and Deferred as the route does, Rejected too for an exchange that an `idempotent` step has seen
+        before, since nothing answers it; TimeoutError after so many seconds: then it may or may not have been kept.
+        """
+        try:
+            with anyio.fail_after(timeout):
+                receipt = await self.send(route, body, headers)
+        except TimeoutError:
+            raise TimeoutError(f"route {route} did not answer within {timeout:g} s") from None
+        if receipt.duplicate is not None:
+            raise Rejected(Problem("duplicate", f"seen before, with {receipt.duplicate} content: nothing was done"))
+        return receipt.exchange
 
     async def journal(self, exchange: Exchange[Any]) -> None:
         """Write an exchange's notes into the journal and its memories into the records, beside any route.
@@ -186,6 +217,7 @@ class Engine:
     @asynccontextmanager
     async def standing(self) -> AsyncIterator[Engine]:
         """Open, and run nothing by itself: sources are silent, channels are worked by `work_due`. For tests."""
+        _check_loop()
         await self.store.open()
         try:
             await self._routes.declare_channels()
@@ -209,3 +241,12 @@ class Engine:
             pass
         dues = [await delivery.next_due() for delivery in deliveries]
         return min((due for due in dues if due is not None), default=None)
+
+
+def _check_loop() -> None:
+    """The stores, and the endpoints of MLLP and HTTP, are asyncio's own. Raises ConfigError elsewhere."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        hint = "Run it in a thread with a loop of its own: with pfiflow.engine(…).in_thread() as engine: …"
+        raise ConfigError("pfiflow runs on asyncio, and this is another event loop.", code="loop", hint=hint) from None

@@ -6,12 +6,13 @@ import logging
 from typing import Any, TypeAlias
 
 import anyio
-from attrs import define
+from attrs import define, field
 
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.clock import Clock
 from pfiflow.flow.compiled import CompiledRoute
 from pfiflow.flow.exchange import Exchange
+from pfiflow.flow.following import Journeys
 from pfiflow.flow.outcome import error_headers
 from pfiflow.flow.pipeline import Ended, Work
 from pfiflow.store.api import Dead, Done, DuplicateKeyError, Message, Retry, Store, StoreError, UnitOfWork
@@ -32,6 +33,7 @@ class Settlement:
     store: Store
     clock: Clock
     stopping: anyio.Event
+    journeys: Journeys = field(factory=Journeys)
 
     async def commit(self, work: Work, settle: Done | Retry | Dead | None) -> None:
         """Commit what an exchange changes. Raises StoreError; nothing of it is kept then."""
@@ -43,7 +45,8 @@ class Settlement:
             self.clock.now(),
             tuple(work.records),
         )
-        await self.store.commit(unit)
+        with self.journeys.committing(unit):
+            await self.store.commit(unit)
 
     async def settle(self, work: Work, settle: Done | Retry | Dead | None) -> bool:
         """Commit an outcome; keep trying while the store fails, since the outside world has been told already.
