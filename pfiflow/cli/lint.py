@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pfiflow.cli.settings import tell_of_settings
 from pfiflow.flow.component import Registry
 from pfiflow.routefile.lint import Finding
 from pfiflow.routefile.lint import lint as find
@@ -28,6 +29,7 @@ def lint(files: tuple[Path, ...], output: str, *, strict: bool) -> None:
     """Check route FILES without running them. Exit status 1 when something is wrong."""
     findings = find(files, Registry.installed())
     click.echo(_FORMATS[output](findings), nl=False)
+    tell_of_settings(files, (finding.code for finding in findings))
     failing = {"error", "warning"} if strict else {"error"}
     if any(finding.severity in failing for finding in findings):
         sys.exit(1)

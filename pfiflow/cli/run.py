@@ -12,7 +12,8 @@ import click
 
 from pfiflow.cli import logs
 from pfiflow.cli.reload import Reloader
-from pfiflow.cli.settings import env_file_option, settings
+from pfiflow.cli.settings import env_file_option, settings, tell_of_settings
+from pfiflow.errors import ConfigErrors
 from pfiflow.flow.component import Registry
 from pfiflow.flow.engine import Engine
 from pfiflow.flow.route import FlowDefinition
@@ -44,7 +45,11 @@ def run(files: tuple[Path, ...], env_file: Path | None, log_format: str, log_lev
     def read() -> FlowDefinition:
         return load(files, registry, environment=settings(env_file))
 
-    definition = read()
+    try:
+        definition = read()
+    except ConfigErrors as errors:
+        tell_of_settings(files, (error.code for error in errors.errors))
+        raise
     store = SqliteStore(definition.store.path)
     engine = Engine(definition, store, registry)
     interrupted = asyncio.run(_run(engine, Reloader(engine, read)))

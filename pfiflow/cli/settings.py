@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from pfiflow.errors import ConfigError
 
-__all__ = ["env_file_option", "read_env_file", "settings"]
+__all__ = ["env_file_option", "read_env_file", "settings", "tell_of_settings"]
 
 logger = logging.getLogger("pfiflow.run")
 
+_MISSING = frozenset({"unresolved", "missing-secret"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 env_file_option = click.option(
@@ -59,3 +60,14 @@ def read_env_file(path: Path) -> dict[str, str]:
         quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
         values[name] = value[1:-1] if quoted else value
     return values
+
+
+def tell_of_settings(files: Sequence[Path], codes: Iterable[str]) -> None:
+    """Say how to load the `.env` beside the route files, on standard error, if a placeholder found nothing."""
+    if _MISSING.isdisjoint(codes):
+        return
+    for settings_file in (file.parent / ".env" for file in files):
+        if settings_file.is_file():
+            where = settings_file if settings_file.is_absolute() else f"./{settings_file}"
+            click.echo(f"{settings_file} is not loaded? `set -a; . {where}; set +a` does that", err=True)
+            return

@@ -70,7 +70,8 @@ def test_it_takes_an_empty_folder_and_no_other(tmp_path: Path) -> None:
 def test_settings_that_are_not_loaded_are_told_each_at_its_place(project: Path) -> None:
     done = run_command("run", "routes.yaml", folder=project)
     assert done.returncode == 3
-    lines = done.stderr.splitlines()
+    hint, *lines = done.stderr.splitlines()
+    assert hint == ".env is not loaded? `set -a; . ./.env; set +a` does that"
     assert len(lines) > 20
     assert [line for line in lines if not re.match(r"error: \S+\.yaml:\d+:\d+: \S", line)] == []
 
