@@ -89,6 +89,8 @@ class FlowBinder(Binder):
             if converted is FAILED:
                 return FAILED
             step = eip.make(converted, key.place, self.report)
+            if value.place in self.guessed:  # a sink: the step stands where its key does
+                self.guessed.add(key.place)
             return step if len(self.report.errors) == errors else FAILED
         component = self._component(key, ("processor",), EIP_STEPS)
         options = FAILED if component is None else self._options(entry, component)

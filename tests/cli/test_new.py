@@ -76,6 +76,15 @@ def test_settings_that_are_not_loaded_are_told_each_at_its_place(project: Path) 
     assert [line for line in lines if not re.match(r"error: \S+\.yaml:\d+:\d+: \S", line)] == []
 
 
+def test_lint_without_settings_names_those_that_are_missing_and_nothing_else(project: Path) -> None:
+    done = run_command("lint", "routes.yaml", folder=project)
+    assert done.returncode == 0
+    assert done.stderr == ".env is not loaded? `set -a; . ./.env; set +a` does that\n"
+    lines = done.stdout.splitlines()
+    assert len(lines) > 20
+    assert [line for line in lines if "is not set" not in line] == []
+
+
 def test_it_runs_where_no_memory_may_be_written_and_executed(project: Path) -> None:
     """`MemoryDenyWriteExecute=yes` of the systemd unit, as far as the kernel has it for a process (Linux 6.3)."""
     denied = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) and sys.exit(77); os.execv(*{!r})"

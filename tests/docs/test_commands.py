@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -43,6 +44,18 @@ def test_no_command_is_written_where_none_is_run(page: Path) -> None:
 def test_commands_named_in_the_text_exist(page: Path) -> None:
     wrong = [f"{page}:{line}: {text}: {why}" for line, text in inline_commands(page) if (why := _unknown(text))]
     assert wrong == []
+
+
+_FILE = re.compile(r"`((?:pfiflow|tests|routes|docs|examples|schemas|benchmarks)/[\w./*-]*\w(?:\.\w+)?)(?:::(\w+))?`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_files_named_in_the_text_exist(page: Path) -> None:
+    made = {block.name for block in blocks_of(page) if block.kind == "file"}
+    named = [(name, function) for name, function in _FILE.findall(page.read_text()) if name not in made]
+    assert [name for name, _ in named if not list(ROOT.glob(name))] == []
+    for name, function in named:
+        assert not function or f"def {function}(" in (ROOT / name).read_text(), f"{name}::{function}"
 
 
 def _unknown(text: str) -> str:
