@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import anyio
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from pfiflow.endpoints.imap_options import ImapInOptions
 from pfiflow.errors import Deferred, Rejected
+from pfiflow.flow.clock import SYSTEM_CLOCK
 from pfiflow.flow.component import Component, Field, Receive, Registry
 from pfiflow.flow.engine import Engine
 from pfiflow.flow.exchange import Exchange
 from pfiflow.flow.options import Duration
 from pfiflow.flow.redelivery import Redelivery
 from pfiflow.flow.route import FlowDefinition
+from pfiflow.flow.testing import VirtualClock
 from pfiflow.mssante import reading
 from pfiflow.mssante.reading import ReceivedMail
 from pfiflow.routefile.lint import lint
@@ -56,19 +58,18 @@ class Keys:
 class ScriptedMailbox:
     """The component `imap-in`, in memory: gives the raw mail with the headers that IMAP gives, and says its fate."""
 
-    receive: Receive | None = None
+    receivers: list[Receive] = field(factory=list)  # one a route that reads it
     arrived: int = 0
 
     async def run(self, receive: Receive, started: Callable[[str], None]) -> None:
-        self.receive = receive
+        self.receivers.append(receive)
         started("imap://scripted")
         await anyio.sleep_forever()
 
     async def stop_accepting(self) -> None:
         return
 
-    async def put(self, raw: bytes, *, mailbox: str = BOX, uid: int = 0, uidvalidity: int = 1) -> Fate:
-        assert self.receive is not None
+    async def put(self, raw: bytes, *, mailbox: str = BOX, uid: int = 0, uidvalidity: int = 1, reader: int = 0) -> Fate:
         self.arrived += 1
         headers = {
             "mailbox": mailbox,
@@ -77,7 +78,7 @@ class ScriptedMailbox:
             "imap-size": str(len(raw)),
         }
         try:
-            receipt = await self.receive(Exchange("", raw, headers, origin=f"imap-in {mailbox}"))
+            receipt = await self.receivers[reader](Exchange("", raw, headers, origin=f"imap-in {mailbox}"))
         except Rejected:
             return "refused"
         except Deferred:
@@ -142,8 +143,9 @@ async def hospital(
     delivery: Redelivery = QUICK,
     reports: Redelivery = QUICK,
     settings: Mapping[str, str] | None = None,
+    clock: VirtualClock | None = None,
 ) -> AsyncIterator[Hospital]:
-    """Run the shipped routes."""
+    """Run the shipped routes; with a clock, by hand (`Engine.standing`) and as patient as they are shipped."""
     environment = {
         "PFI_STORE": "unused.db",
         "PFI_MLLP_LISTEN": "127.0.0.1:0",
@@ -178,11 +180,18 @@ async def hospital(
     # Of the channel dmp: dmp.yaml is not here.
     assert {each.code for each in findings} <= {"no-reader"}, list(map(str, findings))
     loaded = load(tuple(paths), registry, environment=environment)
-    channels = {
-        name: evolve(spec, redelivery={"delivery": delivery, "reports": reports}.get(name, QUICK))
-        for name, spec in loaded.channels.items()
-    }
+    channels = (
+        loaded.channels
+        if clock
+        else {
+            name: evolve(spec, redelivery={"delivery": delivery, "reports": reports}.get(name, QUICK))
+            for name, spec in loaded.channels.items()
+        }
+    )
     store = store or MemoryStore()
-    engine = Engine(FlowDefinition(loaded.routes, channels, loaded.store, loaded.engine), store, registry)
-    async with engine.running():
+    definition = FlowDefinition(loaded.routes, channels, loaded.store, loaded.engine)
+    engine = Engine(definition, store, registry, clock=clock or SYSTEM_CLOCK)
+    if clock is not None:
+        mailbox.receivers.append(engine.entrance("mailbox")[1])
+    async with engine.standing() if clock else engine.running():
         yield Hospital(engine, store, mailbox, operator, documents, receipts)
