@@ -23,17 +23,17 @@ def after_deferral(
 ) -> Retry | Dead:
     """A temporary refusal: of this message, by its own attempts and age; of all of them, by the circuit's probes.
 
-    `progress`: the headers in which the next attempt finds what this one achieved.
+    `progress`: the headers in which the next attempt, or a replay, finds what this one achieved.
     """
     age = now - message.enqueued
     if deferral.unavailable and circuit is not None:
         due = circuit.failed(now, deferral.retry_after)
         if policy.max_age is None or age < policy.max_age:
             return Retry(message.sequence, due, deferral.message, progress, counted=False)
-        return Dead(message.sequence, deferral.message, "given up: too old")
+        return Dead(message.sequence, deferral.message, "given up: too old", progress)
     attempts = message.attempts + 1
     if policy.gives_up(attempts, age):
-        return Dead(message.sequence, deferral.message, f"given up after {attempts} attempts")
+        return Dead(message.sequence, deferral.message, f"given up after {attempts} attempts", progress)
     due = now + policy.delay(attempts, deferral.retry_after)
     return Retry(message.sequence, due, deferral.message, progress)
 
@@ -44,7 +44,7 @@ def after_defect(
     """An unexpected exception: a few more attempts, then the dead letter with its traceback."""
     cause = f"defect: {type(defect).__name__}"
     if message.defects + 1 >= policy.max_defects:
-        return Dead(message.sequence, cause, safe_traceback(defect))
+        return Dead(message.sequence, cause, safe_traceback(defect), progress)
     return Retry(message.sequence, now + policy.delay(message.defects + 1), cause, progress, defect=True)
 
 

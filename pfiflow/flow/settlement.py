@@ -97,7 +97,8 @@ class Settlement:
             return True
         cause = str(errors[0])
         detail = "\n".join(str(problem) for problem in rejection.problems)
-        return await self.settle(work, Dead(message.sequence, cause, detail))
+        achieved = {name: value for name, value in exchange.headers.items() if message.headers.get(name) != value}
+        return await self.settle(work, Dead(message.sequence, cause, detail, achieved))
 
     async def tell(self, compiled: CompiledRoute, exchange: AnyExchange, problem: Problem, work: Work) -> None:
         """Run the route's `on_rejected` steps; whatever becomes of them, the message is settled.

@@ -159,11 +159,12 @@ class Retry:
 
 @frozen
 class Dead:
-    """The message is given up: permanently refused, too many attempts, or unreadable."""
+    """The message is given up: permanently refused, too many attempts, or unreadable. `headers` as in `Retry`."""
 
     sequence: int
     cause: str
     detail: str = ""  # problems, or a traceback
+    headers: Mapping[str, str] = field(factory=dict)
 
 
 @frozen
@@ -183,7 +184,7 @@ class Message:
     """A message claimed for delivery.
 
     `attempts` counts the attempts that have failed so far (each `Retry`, and a `Dead`), `defects` those of them that
-    failed by an unexpected exception. `headers` are the enqueued ones and, over them, what `Retry` merged.
+    failed by an unexpected exception. `headers` are the enqueued ones and, over them, what `Retry` and `Dead` merged.
     """
 
     sequence: int
@@ -338,7 +339,7 @@ class Store(Protocol):
     async def replay(self, sequence: int, *, now: float, by: str = "") -> None:
         """Make a dead or done message wait again, due now, with its attempts reset; its ledger rows are removed.
 
-        It takes its old place, by sequence number, in its lane. Headers merged by `Retry` stay on a dead message (what
+        It takes its old place, by sequence number, in its lane. Headers merged by attempts stay on a dead message (what
         was achieved is not done twice) and are dropped from a done one (a wanted resend goes wholly). Raises StoreError
         when there is no such message or it waits (it may be worked on at this moment). Journaled, as `discard` and
         `set_hold` are: `by` is who wanted it.

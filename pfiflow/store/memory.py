@@ -116,9 +116,10 @@ class MemoryStore:
         match settle:
             case Done():
                 stored.state, stored.settled, stored.cause, stored.detail = "done", at, "", ""
-            case Dead(cause=cause, detail=detail):
+            case Dead(cause=cause, detail=detail, headers=headers):
                 stored.state, stored.settled, stored.cause, stored.detail = "dead", at, cause, detail
                 stored.attempts += 1
+                stored.progress |= headers
             case Retry(due=due, cause=cause, headers=headers, defect=defect, counted=counted):
                 stored.due, stored.cause, stored.detail = due, cause, ""
                 stored.attempts += counted

@@ -195,7 +195,7 @@ class UnitWriter:
         lane: tuple[str, str] | None = cursor.fetchone()
         if lane is None:
             raise StoreError(f"message {settle.sequence} is not waiting: it cannot be settled")
-        if isinstance(settle, Retry) and settle.headers:
+        if isinstance(settle, Retry | Dead) and settle.headers:
             cursor.execute(_PROGRESS, (_text(settle.headers), settle.sequence))
         return Settled(settle.sequence, *lane, refresh_lane(cursor, *lane, at))
 

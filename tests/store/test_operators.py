@@ -118,12 +118,12 @@ async def test_replay_takes_its_old_place(store: AnyStore) -> None:
 async def test_replay_resets_attempts_and_keeps_progress_of_a_dead_letter(store: AnyStore) -> None:
     (sequence,) = await put(store, "a")
     await store.commit(UnitOfWork(Retry(sequence, 20.0, "x", {"accepted": "A"}, defect=True), at=20.0))
-    await kill(store, sequence)
+    await store.commit(UnitOfWork(Dead(sequence, "refused", headers={"told": "B"}), at=30.0))
     await store.replay(sequence, now=40.0)
     (summary,) = await store.messages()
     assert (summary.state, summary.due, summary.attempts, summary.defects) == ("waiting", 40.0, 0, 0)
     assert (summary.cause, summary.detail) == ("", "")
-    assert dict(summary.headers) == {"h": "1", "accepted": "A"}
+    assert dict(summary.headers) == {"h": "1", "accepted": "A", "told": "B"}
     await store.commit(UnitOfWork(Done(sequence), at=41.0))
     await store.replay(sequence, now=42.0)
     assert dict((await claimed(store, now=42.0)).message.headers) == {"h": "1"}
