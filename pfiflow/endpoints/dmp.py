@@ -23,7 +23,7 @@ from pfiflow.dmp.xades import SignatureForm
 from pfiflow.endpoints.dmp_client import DmpClient, Timeouts
 from pfiflow.endpoints.dmp_double import AnySeal, AnyTls, DmpAnswer, ScriptedDmp
 from pfiflow.endpoints.seal_file import SealFile, SealOptions
-from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions, check_client
 from pfiflow.errors import ConfigError, Deferred, Rejected
 from pfiflow.flow.component import Component, Double, Field, Records
 from pfiflow.flow.double import Outside
@@ -209,6 +209,9 @@ def _check(options: DmpSubmitOptions) -> None:
         raise ConfigError("base-url: the DMP is reached by https:// and the name of a host", code="option")
     if url.username or url.password or url.query or url.fragment:
         raise ConfigError("base-url: no user, query or fragment: /repository and /registry are added", code="option")
+    check_client(options.tls)
+    if options.tls.certificate is None:
+        raise ConfigError("tls.certificate: the DMP asks for ours (ORG AUTH_CLI)", code="option")
     if not options.tls.check_hostname and url.hostname not in _LOOPBACK:
         raise ConfigError("tls.check-hostname: off is for tests on this machine only", code="option")
 

@@ -34,7 +34,7 @@ from pfiflow.endpoints.imap_mailbox import Folder, Mailbox
 from pfiflow.endpoints.imap_mails import DEFERRED_IN_A_ROW, Mails, Stop
 from pfiflow.endpoints.imap_options import ImapInOptions, check_options
 from pfiflow.endpoints.imap_threaded import ThreadedSession
-from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, check_client
 from pfiflow.errors import ConfigError, Deferred, ProtocolError
 from pfiflow.flow.component import Component, Double, Field, Receive
 
@@ -213,6 +213,11 @@ def _build(options: Any) -> ImapSource:
     return ImapSource(options)
 
 
+def _check(options: Any) -> None:
+    check_options(options)
+    check_client(options.tls)
+
+
 def _folder(options: Any) -> str:
     """Two readers of one folder would each take every mail, and mark it for the other."""
     folder = "INBOX" if options.folder.upper() == "INBOX" else options.folder
@@ -237,8 +242,9 @@ COMPONENTS = (
             "imap-uidvalidity": Field("UIDVALIDITY of the folder."),
             "imap-size": Field("Size of the mail, in bytes."),
         },
+        repeats="a mail that was taken just before a crash is read once more",
         claims=_folder,
-        check=check_options,
+        check=_check,
         example={"tls": TLS_EXAMPLE},
         double=Double(build=_build_double),
     ),

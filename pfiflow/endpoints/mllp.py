@@ -20,7 +20,7 @@ import anyio
 from attrs import define, field, frozen
 
 from pfiflow.endpoints.mllp_double import MllpPeer
-from pfiflow.endpoints.tls import SERVER_TLS_EXAMPLE, TlsContext, TlsOptions
+from pfiflow.endpoints.tls import SERVER_TLS_EXAMPLE, TlsContext, TlsOptions, check_server
 from pfiflow.errors import ConfigError, Deferred, Problem, ProtocolError, Rejected
 from pfiflow.flow.component import Component, Double, Field, Receipt, Receive
 from pfiflow.flow.exchange import Exchange
@@ -397,6 +397,8 @@ COMPONENTS = (
             "hl7-receiver": Field("MSH-5 and MSH-6, as `application|facility`."),
         },
         double=Double(build=_build_double),
+        check=lambda options: check_server(options.tls),
+        repeats="a peer that gets no answer sends its message once more",
         binds=lambda options: str(options.listen) if options.listen.port else None,
     ),
 )

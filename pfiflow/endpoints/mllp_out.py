@@ -24,7 +24,7 @@ from attrs import define, evolve, field, frozen
 
 from pfiflow.endpoints.mllp_client import Connector, MllpClient, OutcomeUnknown
 from pfiflow.endpoints.mllp_double import MllpAnswer, ScriptedListener
-from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions
+from pfiflow.endpoints.tls import TLS_EXAMPLE, TlsContext, TlsOptions, check_client
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component, Double, Field
 from pfiflow.flow.double import Outside
@@ -179,6 +179,7 @@ COMPONENTS = (
         doc="Sends HL7 v2 messages over MLLP (TCP or TLS) and awaits each acknowledgement.",
         accepts=bytes,
         double=Double(build=_build_double, answers=MllpAnswer),
+        check=lambda options: check_client(options.tls),
         reads={_ACCEPTED: Field("From an earlier attempt: never sent again.", always=False)},
         sets={_ACCEPTED: Field("Digests of what was acknowledged, and by whom.")},
     ),

@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 
 from pfiflow.endpoints.smtp_client import MailDeferred, MailRejected, Recipient, SmtpClient, SmtpOptions, check_options
 from pfiflow.endpoints.smtp_double import ScriptedServer, SmtpAnswer
-from pfiflow.endpoints.tls import TLS_EXAMPLE
+from pfiflow.endpoints.tls import TLS_EXAMPLE, check_client
 from pfiflow.errors import Deferred, Problem, Rejected
 from pfiflow.flow.component import Component, Double, Field
 from pfiflow.flow.double import Outside
@@ -124,6 +124,11 @@ def _answer(recipient: Recipient) -> str:
     return " ".join(filter(None, (str(recipient.code or ""), recipient.status, recipient.text)))
 
 
+def _check(options: Any) -> None:
+    check_options(options)
+    check_client(options.tls)
+
+
 def _build(options: Any) -> SmtpSink:
     return SmtpSink(options)
 
@@ -141,7 +146,7 @@ COMPONENTS = (
         options=SmtpOptions,
         doc="Sends mails by SMTP, with STARTTLS or TLS, client certificate and AUTH PLAIN; one outcome a recipient.",
         accepts=OutgoingMail,
-        check=check_options,
+        check=_check,
         example={"username": "pfi@hopital.mssante.example", "tls": TLS_EXAMPLE},
         sets={
             _DONE: Field("Recipients settled, accepted or refused."),

@@ -35,7 +35,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pfiflow.errors import ConfigError, Deferred
 from pfiflow.flow.options import Secret, option
 
-__all__ = ["CONF_03_SUITES", "SERVER_TLS_EXAMPLE", "TLS_EXAMPLE", "TlsContext", "TlsOptions", "TlsVersion"]
+__all__ = [
+    "CONF_03_SUITES",
+    "SERVER_TLS_EXAMPLE",
+    "TLS_EXAMPLE",
+    "TlsContext",
+    "TlsOptions",
+    "TlsVersion",
+    "check_client",
+    "check_server",
+]
 
 TlsVersion = Literal["1.2", "1.3"]
 
@@ -319,3 +328,15 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _is_past(moment: datetime | None) -> bool:
     return moment is not None and moment <= datetime.now(UTC)
+
+
+def check_client(options: TlsOptions | None) -> None:
+    """Raises ConfigError when nobody would be trusted. No file is looked at."""
+    if options is not None and not options.ca and not options.system_store:
+        raise ConfigError("tls: nobody is trusted: name the certificate authorities to accept (ca)")
+
+
+def check_server(options: TlsOptions | None) -> None:
+    """Raises ConfigError when there is no certificate to show. No file is looked at."""
+    if options is not None and options.certificate is None:
+        raise ConfigError("tls: who listens needs a certificate")

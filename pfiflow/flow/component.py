@@ -176,6 +176,7 @@ class Component:
         sets_more: it may set headers that `sets` does not name.
         uses_records: it looks up lasting facts: `build` then takes a `Records` after the options.
         binds: for a source: the `host:port` it will listen on, from its options, for lint.
+        repeats: for a source: why it may hand in the same exchange twice, in words for humans; empty: it does not.
         claims: what nothing else may use while this does, from its options, in words for humans (a mailbox's folder, a
             file): for lint.
         check: raises ConfigError for options that do not go together: lint tells it before a start does.
@@ -197,6 +198,7 @@ class Component:
     uses_records: bool = False
     double: Double | None = None
     binds: Callable[[Any], str | None] = field(default=lambda _options: None)
+    repeats: str = ""
     claims: Callable[[Any], str | None] = field(default=lambda _options: None)
     check: Callable[[Any], None] = field(default=lambda _options: None)
     example: Mapping[str, object] = field(factory=dict)

@@ -17,7 +17,7 @@ from pfiflow.routefile.cel_syntax import Call, Literal, Name, Node, Select, path
 from pfiflow.routefile.cel_syntax import Collection as Items
 from pfiflow.routefile.conditions import shown_present
 
-__all__ = ["ANY", "Kind", "Problem", "Scene", "Shape", "examine", "near"]
+__all__ = ["ANY", "Kind", "Problem", "Scene", "Shape", "examine", "near", "written"]
 
 Kind: TypeAlias = str
 """`text`, `number`, `boolean`, `list`, `map`, `null`, `bytes`, `time`, `duration`, or `any`."""
@@ -86,11 +86,12 @@ def _called(kind: Kind) -> str:
 def _asked(node: Node, kind: Kind) -> str:
     path = path_of(node)
     if kind == "text" and path[:1] == ("headers",):
-        return f'Compare it with a text, as in {_written(path)} == "…", or ask for it: has({_written(path)}).'
+        return f'Compare it with a text, as in {written(path)} == "…", or ask for it: has({written(path)}).'
     return "Compare it with something." if kind in {"text", "number"} else ""
 
 
-def _written(path: tuple[str, ...]) -> str:
+def written(path: tuple[str, ...]) -> str:
+    """A chain as an expression writes it."""
     return path[0] + "".join(f".{name}" if name.isidentifier() else f'["{name}"]' for name in path[1:])
 
 
@@ -179,7 +180,7 @@ class _Examiner:
             return
         if name in scene.sometimes:
             if needed:
-                hint = f"Ask first, as in has({_written(('headers', name))}) && …, or set it on every way."
+                hint = f"Ask first, as in has({written(('headers', name))}) && …, or set it on every way."
                 text = f"header {name!r} is set on some of the ways that lead here only"
                 self.add("header-not-always", text, node, hint, elsewhere=True)
             return
@@ -196,12 +197,12 @@ class _Examiner:
             if isinstance(shape, str):
                 if shape != ANY:
                     self.add(
-                        "unknown-field", f"{_written(path[:depth])} is {_called(shape)}, and has nothing below it", node
+                        "unknown-field", f"{written(path[:depth])} is {_called(shape)}, and has nothing below it", node
                     )
                 return ANY
             if name not in shape:
                 known = near(name, shape) or (f"Known: {', '.join(sorted(shape))}." if shape else "")
-                text = f"{_written(path[: depth + 1])}: {self.scene.body_name} shows no {name!r} to expressions"
+                text = f"{written(path[: depth + 1])}: {self.scene.body_name} shows no {name!r} to expressions"
                 self.add("unknown-field", text, node, known)
                 return ANY
             shape = shape[name]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from attrs import define, field
@@ -17,7 +17,7 @@ from attrs import define, field
 from pfiflow.routefile.cel_syntax import Call, Literal, Name, Node, headers_in, path_of, paths_in
 from pfiflow.routefile.cel_syntax import Collection as Items
 
-__all__ = ["Fact", "Values", "can_hold", "possible_values", "related", "shown_present"]
+__all__ = ["Fact", "Values", "can_hold", "comparisons", "possible_values", "related", "shown_present"]
 
 Fact: TypeAlias = tuple[Node, bool]
 """A condition that holds, or that does not."""
@@ -94,6 +94,20 @@ def shown_present(condition: Node, *, truth: bool) -> frozenset[str]:
             return frozenset()
         case _:
             return headers_in(condition)
+
+
+def comparisons(node: Node) -> Iterator[tuple[Node, tuple[Literal, ...]]]:
+    """What is compared with constant texts, and with which: in `x == "a"`, `x in ["a", "b"]`, wherever they stand."""
+    if isinstance(node, Call):
+        compared = _compared(node)
+        if compared is None:
+            for argument in node.arguments:
+                yield from comparisons(argument)
+            return
+        constants = [each for each in node.arguments if isinstance(each, Literal)]
+        lists = [each.items for each in node.arguments if isinstance(each, Items)]
+        texts = (*constants, *(item for items in lists for item in items))
+        yield compared[0], tuple(each for each in texts if isinstance(each, Literal))
 
 
 # -- atoms -------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pfiflow.flow.route import FlowDefinition, Place
 from pfiflow.routefile.checks import check_channels, check_exclusive, check_options, check_redelivery
 from pfiflow.routefile.codes import CODES
 from pfiflow.routefile.dataflow import check_flow
+from pfiflow.routefile.liveness import check_headers_are_read
 from pfiflow.routefile.load import Loaded, read
 from pfiflow.routefile.route_checks import check_routes
 from pfiflow.routefile.silence import Silencer, silencers
@@ -82,6 +83,7 @@ def _of_flow(loaded: Loaded, definition: FlowDefinition, registry: Registry, fir
         return None if written is None else written[1].place_of(offset)
 
     check_routes(definition, registry, found)
+    check_headers_are_read(definition, registry, found)
     check_channels(definition, loaded.channel_places, found)
     check_redelivery(definition, loaded.channel_places, found)
     check_exclusive(definition, registry, loaded.guessed, found)

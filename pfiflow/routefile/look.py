@@ -12,8 +12,8 @@ from pfiflow.flow.component import Component, Field, Registry
 from pfiflow.flow.expression import Expression
 from pfiflow.flow.route import Place, Predicate
 from pfiflow.routefile.cel_syntax import Call, Name, Node, Select, parse, path_of, paths_in
-from pfiflow.routefile.cel_types import Scene, examine, near
-from pfiflow.routefile.conditions import can_hold, possible_values, related
+from pfiflow.routefile.cel_types import Scene, examine, near, written
+from pfiflow.routefile.conditions import can_hold, comparisons, possible_values, related
 from pfiflow.routefile.state import State, body_values, shape_of, type_name
 
 __all__ = ["Found", "Look", "PlaceIn", "nothing"]
@@ -56,7 +56,19 @@ class Look:
             for problem in examine(node, scene, condition=condition):
                 where = self.place_in(value, problem.at) or place
                 self.found(where, problem.code, _SEVERITIES[problem.code], problem.message, problem.hint)
+        for text, at in self._odd_values(node, state):
+            self.found(self.place_in(value, at) or place, "never", "warning", *text)
         return node
+
+    def _odd_values(self, node: Node, state: State) -> Iterator[tuple[tuple[str, str], int]]:
+        """Constants that something is compared with, and can never be: message and hint, and the offset."""
+        for subject, constants in comparisons(node):
+            known = self._values(subject, state)
+            for constant in constants:
+                if known is not None and constant.value not in known:
+                    path = path_of(subject)
+                    hint = near(str(constant.value), known) or f"It is {listed(sorted(known))}."
+                    yield (f"{written(path)} is never {constant.value!r} here.", hint), constant.at
 
     def at_key(self, key: Expression, channel: str, place: Place | None, state: State) -> None:
         """A channel's key is worked out where something is written; what only that place lacks is told there."""
@@ -100,7 +112,9 @@ class Look:
         return possible_values(node, state.facts, lambda each: self._values(each, state))
 
     def cannot_hold(self, node: Node, place: Place | None, state: State) -> None:
-        """Tells that a condition never holds, and what its headers may be."""
+        """Tells that a condition never holds, and what its headers may be; unless an odd value in it says why."""
+        if any(self._odd_values(node, state)):
+            return
         known = ((path[1], state.values.get(path[1])) for path in sorted(paths_in(node)) if path[0] == "headers")
         hint = " ".join(f"Header {name!r} is {listed(sorted(values))} here." for name, values in known if values)
         self.found(place, "never", "warning", "this condition can never hold here.", hint)

@@ -7,6 +7,7 @@ from typing import Final
 
 from pfiflow.flow import route as r
 from pfiflow.flow.component import Registry
+from pfiflow.flow.expression import Expression
 from pfiflow.routefile.look import Found
 from pfiflow.routefile.steps import branches, component_of, walk
 
@@ -17,7 +18,6 @@ _TAKES: Final = (*_SENDS, r.Process)
 _ACTS: Final = (*_TAKES, r.Validate, r.Log)
 _PREPARES: Final = {
     r.Filter: "filter",
-    r.SetHeader: "set-header",
     r.Throttle: "throttle",
     r.Delay: "delay",
     r.Idempotent: "idempotent",
@@ -36,6 +36,10 @@ def check_routes(definition: r.FlowDefinition, registry: Registry, found: Found)
         if drops:
             text = f"route {route.id!r} sends nothing anywhere: what comes in is acknowledged and dropped."
             found(route.place, "dropped", "warning", text, "Add a `to`.")
+        elif _may_end_unsent(route.steps, registry):
+            text = f"an exchange may go through route {route.id!r} and be sent nowhere: it counts as done."
+            found(route.place, "may-drop", "warning", text, "Add `otherwise` to its choice; it may send, or reject.")
+        _check_repeated(route, registry, found)
         from_channel = isinstance(route.source, r.FromChannel)
         for each in (route.steps, route.on_rejected):
             _Uses(registry, found, from_channel=from_channel).check(each, acts=False, takes=drops)
@@ -46,6 +50,40 @@ def check_routes(definition: r.FlowDefinition, registry: Registry, found: Found)
                 text = f"route {route.id!r} tells nobody of what it refuses or gives up."
                 hint = "Such a message becomes a dead letter; `on-rejected` steps can tell who waits for it."
                 found(route.place, "tells-nobody", "information", text, hint)
+
+
+def _may_end_unsent(steps: Sequence[r.Step], registry: Registry) -> bool:
+    """Whether some way leads through these steps, past every sending; what `filter` ends is meant to end."""
+    for step in steps:
+        match step:
+            case r.ToChannel() | r.WireTap() | r.ToEndpoint():
+                return False
+            case r.Process():
+                component = component_of(step, registry)
+                if component is None or component.gives is object or component.sets_more:
+                    return False  # it may send in its own way
+            case r.Filter() | r.Validate() if step.condition == Expression("false"):
+                return False
+            case r.Choice():
+                if not any(_may_end_unsent(branch, registry) for branch in branches(step)):
+                    return False
+            case r.Split() | r.Multicast() | r.Enrich():
+                if not all(_may_end_unsent(branch, registry) for branch in branches(step)):
+                    return False
+            case _:
+                pass
+    return True
+
+
+def _check_repeated(route: r.Route, registry: Registry, found: Found) -> None:
+    """A source that may hand in the same twice needs somebody who tells the second from the first."""
+    source = route.source
+    if not isinstance(source, r.FromEndpoint) or any(isinstance(step, r.Idempotent) for step in walk(route.steps)):
+        return
+    why = registry.component(source.source).repeats
+    if why:
+        text = f"{source.source} may hand in the same again: {why}. Nothing here tells the second from the first."
+        found(source.place, "no-idempotent", "warning", text, "Begin with `idempotent`.")
 
 
 def _drops(route: r.Route, registry: Registry) -> bool:

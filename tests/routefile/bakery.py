@@ -195,6 +195,7 @@ def bakery(*more: Component) -> Registry:
             _nothing,
             "Takes written orders.",
             LetterboxOptions,
+            repeats="some people write twice",
             gives=bytes,
             claims=lambda options: f"letterbox {options.street}",
             check=_check_letterbox,

@@ -130,7 +130,10 @@ def test_one_route(code: str, steps: str, lint_text: Lint) -> None:
 
 
 def test_a_condition_that_never_holds_is_explained(lint_text: Lint) -> None:
-    text = flow(route("{set-header: {a: \"id == 'x' ? 'y' : 'z'\"}}, {filter: {when: headers.a == 'x'}}, {taste: }"))
+    either = "{set-header: {a: \"id == 'x' ? 'y' : 'z'\"}}"
+    text = flow(route(either + ", {filter: {when: headers.a == 'x'}}, {taste: }"))
+    assert messages(lint_text(text), "never") == ["headers.a is never 'x' here. It is 'y' or 'z'."]
+    text = flow(route(either + ", {filter: {when: headers.a == 'y' && headers.a == 'z'}}, {taste: }"))
     assert messages(lint_text(text), "never") == ["this condition can never hold here. Header 'a' is 'y' or 'z' here."]
 
 

@@ -17,6 +17,7 @@ def test_a_file_with_every_construct(lint_text: Lint) -> None:
     assert codes(lint_text(RIGHT["full"], {"SHOP_KEY": "x"})) == [
         (4, 3, "information", "held"),
         (25, 13, "warning", "unreachable"),  # size is always small
+        (26, 31, "warning", "never"),
         (30, 26, "warning", "unreachable"),
         (35, 5, "information", "tells-nobody"),
         (38, 9, "warning", "always"),

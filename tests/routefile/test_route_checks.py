@@ -7,6 +7,14 @@ from tests.routefile.flows import Lint, flow, places, route
 FROM_A = "{channel: a}"
 SOURCE = "{counter: {listen: 'x:1'}}"
 
+BIN, LOG = "{to: {bin: }}", "{log: {message: m}}"
+
+
+def choose(first: str, second: str | None = None) -> str:
+    otherwise = "" if second is None else f", {{otherwise: [{second}]}}"
+    return f"{{choice: [{{when: id == 'a', steps: [{first}]}}{otherwise}]}}"
+
+
 SINKS = [
     ("{to: {bin: }}", False),
     ("{to: {bin: }}, {to: {bin: }}", True),
@@ -45,6 +53,34 @@ CASES = [
     ("dropped", SOURCE, "{enrich: {steps: [{read-order: }], headers: [x]}}, {to: {bin: }}", []),
     ("dropped", SOURCE, "{choice: [{when: id == 'a', steps: [{read-order: }]}]}, {to: {bin: }}", []),
     ("dropped", SOURCE, "{choice: [{when: id == 'a', steps: [{read-order: }]}]}", [(3, 5)]),
+    # a way on which nothing is sent
+    ("may-drop", SOURCE, choose(BIN), [(3, 5)]),
+    ("may-drop", SOURCE, choose(BIN, BIN), []),
+    ("may-drop", SOURCE, choose(BIN, LOG), [(3, 5)]),
+    ("may-drop", SOURCE, choose(BIN, "{validate: {when: 'false', message: m}}"), []),
+    ("may-drop", SOURCE, choose(BIN, "{filter: {when: 'false'}}"), []),
+    ("may-drop", SOURCE, "{filter: {when: id == 'a'}}, {to: {bin: }}", []),
+    ("may-drop", SOURCE, choose(BIN) + ", {wire-tap: {channel: a}}", []),
+    ("may-drop", SOURCE, choose(BIN) + ", {taste: }", []),  # it may do something of its own
+    ("may-drop", SOURCE, f"{{multicast: [{{steps: [{BIN}]}}, {{steps: [{LOG}]}}]}}", []),
+    ("may-drop", SOURCE, f"{{enrich: {{steps: [{choose(BIN)}], headers: []}}}}", [(3, 5)]),
+    # the same may come again
+    ("no-idempotent", "{letterbox: {street: s}}", "{to: {bin: }}", [(4, 11)]),
+    ("no-idempotent", "{letterbox: {street: s}}", "{idempotent: {key: id}}, {to: {bin: }}", []),
+    ("no-idempotent", SOURCE, "{to: {bin: }}", []),
+    # a header that nothing reads
+    ("no-effect", SOURCE, choose("{set-header: {x: id}}") + f", {LOG}", [(5, 50)]),
+    ("no-effect", SOURCE, choose("{set-header: {x: id}}") + ", {log: {message: '{x}'}}", []),
+    ("no-effect", SOURCE, "{set-header: {x: id}}, {set-header: {x: origin}}, {to: {bin: }}", [(5, 14)]),
+    ("no-effect", SOURCE, "{set-header: {x: id}}, {set-header: {x: headers.x + origin}}, {to: {bin: }}", []),
+    ("no-effect", SOURCE, "{set-header: {x: id}}, " + choose("{set-header: {x: origin}}") + f", {BIN}", []),
+    ("no-effect", SOURCE, "{set-header: {x: id}}, {filter: {when: headers.x == 'a'}}, {log: {message: m}}", []),
+    ("no-effect", SOURCE, "{set-header: {shift: \"'day'\"}}, {label: }, {log: {message: m}}", []),
+    ("no-effect", SOURCE, "{set-header: {shift: \"'day'\", x: id}}, {label: }, {log: {message: m}}", [(5, 14)]),
+    ("no-effect", SOURCE, "{set-header: {x: id}}, {taste: }", []),  # it does not say what it reads
+    ("no-effect", SOURCE, "{enrich: {steps: [{set-header: {x: id, y: id}}], headers: [x]}}, {to: {bin: }}", [(5, 32)]),
+    ("no-effect", SOURCE, f"{{multicast: [{{steps: [{{set-header: {{x: id}}}}, {LOG}]}}]}}, {BIN}", [(5, 36)]),
+    ("no-effect", SOURCE, "{set-header: {x: id}}, {filter: {when: 'headers.size() > 1'}}, {log: {message: m}}", []),
     # nothing comes after
     ("no-effect", SOURCE, "{to: {bin: }}, {set-header: {a: id}}", [(5, 29)]),
     ("no-effect", SOURCE, "{to: {bin: }}, {filter: {when: id == 'a'}}", [(5, 29)]),
@@ -76,7 +112,7 @@ CASES = [
     ),
     ("tells-nobody", FROM_A, "{to: {bin: }}", [(3, 5)]),
     ("tells-nobody", SOURCE, "{to: {bin: }}", []),  # its peer is told
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("code", "source", "steps", "found"), CASES)
