@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib.util
 import resource
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -243,24 +242,6 @@ def test_a_login_that_is_refused_says_why_without_the_password(options: ImapInOp
             assert "s3cret" not in str(caught.value)
 
     asyncio.run(run())
-
-
-def test_xoauth2(options: ImapInOptions, server_tls: TlsOptions, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("abc.def\n")
-    options = attrs.evolve(options, auth="xoauth2", password=None, token_file=token)
-
-    async def run(answer: bytes) -> list[bytes]:
-        async with FakeImap(server_tls.server_context(), {"AUTHENTICATE": answer}) as server:
-            session = await open_session(options, server.port)
-            session.abort()
-            return server.commands
-
-    if options.driver == "aioimaplib":  # sends it at once
-        commands = asyncio.run(run(b"%t OK in\r\n"))
-        assert any(
-            b"AUTHENTICATE XOAUTH2 dXNlcj1wZmlAaG9waXRhbC50ZXN0AWF1dGg9QmVhcmVyIGFiYy5kZWYBAQ==" in c for c in commands
-        )
 
 
 def test_what_keeps_no_marks_is_said_at_once(options: ImapInOptions, server_tls: TlsOptions) -> None:
