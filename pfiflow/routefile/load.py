@@ -190,6 +190,7 @@ class _Merger:
         overrides = self._overrides()
         templates = self._templates(overrides)
         routes = self._route_nodes(templates)
+        binder.partial |= templates.failed
         store = self._single("store", StoreOptions, overrides)
         engine = self._single("engine", EngineOptions, overrides)
         named_channels = self._named("channels")

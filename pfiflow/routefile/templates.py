@@ -68,6 +68,7 @@ class Templates:
     known: dict[str, _Template] = field(factory=dict)
     broken: set[str] = field(factory=set)  # declared with errors of their own
     used: set[str] = field(factory=set)
+    failed: bool = False  # a use of routes came to nothing: what would have come with it is missing
     _uses: int = 0
     _nodes: int = 0
 
@@ -111,6 +112,7 @@ class Templates:
                 continue
             found = self._instance(use, "routes")
             if found is None:
+                self.failed = True
                 continue
             template, values = found
             if template.form.routes is not None:

@@ -177,6 +177,17 @@ def test_wrong_arguments_are_told_where_they_are_given(
     assert message in str(error)
 
 
+def test_a_use_that_fails_makes_no_other_errors(errors_of: Callable[[str], tuple[object, ...]]) -> None:
+    """Nobody is told that the channel which it would have brought is unknown."""
+    text = SHOPS.replace("${env:SHOP_KEY}", "${env:PIN}") + "channels: {}\n"
+    text += (
+        "routes:\n  - use: {shop: {name: north}}\n  - {id: x, from: {channel: bread-north}, steps: [{to: {bin: }}]}\n"
+    )
+    assert [str(error).partition(": ")[2].partition(".")[0] for error in errors_of(text)] == [
+        "shop: required and missing: address"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

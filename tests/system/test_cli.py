@@ -301,7 +301,8 @@ def test_the_embedding_example_runs() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"[0-9.]+: \d+ bytes of CDA\n", done.stdout)
+    document, delivered = r"[0-9.]+: \d+ bytes of CDA\n", r"delivered \['received', 'archived'\]\n"
+    assert re.fullmatch(f"{document}{delivered}{document}True\n", done.stdout)
 
 
 def test_the_examples_are_what_the_generator_makes() -> None:
