@@ -119,7 +119,7 @@ class SmtpClient:
         addresses = [a for a in mail.recipients if a not in already_done and a not in outcomes]
         transaction: Transaction | None = None
         limit = self._options.max_size
-        if limit is not None and len(mail.raw) > limit:
+        if limit is not None and len(mail.content) > limit:
             outcomes.update(_too_large(mail, addresses, limit))
         elif addresses:
             async with self._slots:
@@ -132,7 +132,7 @@ class SmtpClient:
             refused=tuple(r for r in decided if 500 <= r.code <= 599),
             deferred=tuple(r for r in decided if not (200 <= r.code <= 299 or 500 <= r.code <= 599)),
             response=transaction.response if transaction is not None else "",
-            message_size=len(mail.raw),
+            message_size=len(mail.content),
             outcome_unknown=transaction is not None
             and transaction.dot_sent
             and any(r.stage == "CONNECTION" for r in decided),
@@ -160,7 +160,7 @@ class SmtpClient:
         session = await self._kept() or await self._open()
         while True:
             limit = session.size_limit
-            if 0 < limit < len(mail.raw):
+            if 0 < limit < len(mail.content):
                 outcomes.update(_too_large(mail, addresses, limit))
                 self._keep(session)
                 return None
@@ -207,7 +207,7 @@ class SmtpClient:
 
 
 def _too_large(mail: OutgoingMail, addresses: Iterable[str], limit: int) -> dict[str, Recipient]:
-    text = f"the mail has {len(mail.raw)} bytes, the limit is {limit}: send a smaller document"
+    text = f"the mail has {len(mail.content)} bytes, the limit is {limit}: send a smaller document"
     return {address: Recipient(address, 552, "5.3.4", text, "SIZE") for address in addresses}
 
 

@@ -18,6 +18,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from attrs import field, frozen
 
 from pfiflow.mssante.address import mask_address, mask_text
+from pfiflow.mssante.mime import Content
 from pfiflow.mssante.values import OutgoingMail
 
 __all__ = ["FAILURES", "Recipient", "Stage", "StaleConnection", "Transaction", "describe", "xtext"]
@@ -120,7 +121,7 @@ class Transaction:
         mail, smtp = self._mail, self._smtp
         arguments = [f"FROM:<{mail.sender}>"]
         if smtp.supports_extension("size"):
-            arguments.append(f"SIZE={len(mail.raw)}")
+            arguments.append(f"SIZE={len(mail.content)}")
         if self._dsn:
             arguments.append("RET=HDRS")
             envelope_id = xtext(mail.envelope_id)
@@ -162,17 +163,17 @@ class Transaction:
         return reply
 
     async def _write(self, protocol: SMTPProtocol, answer: asyncio.Task[aiosmtplib.SMTPResponse]) -> None:
-        content = memoryview(_stuffed(self._mail.raw))
-        last = max(len(content) - _CHUNK, 0)
-        # In views: the TLS transport cuts off what it has sent, which copies bytes, the whole rest for every record.
-        for at in range(0, last, _CHUNK):
-            protocol.write(content[at : min(at + _CHUNK, last)])  # type: ignore[arg-type]
-            await protocol._drain_helper()  # the name is asyncio's own contract with protocols (StreamWriter.drain)
-            if answer.done():
-                return
+        content, last = self._mail.content, memoryview(b"")
+        for piece in _pieces(content):
+            if last:
+                protocol.write(last)  # type: ignore[arg-type]
+                await protocol._drain_helper()  # the name is asyncio's own contract with protocols (StreamWriter.drain)
+                if answer.done():
+                    return
+            last = piece
         self.dot_sent = True
-        ending = b".\r\n" if self._mail.raw.endswith(b"\r\n") else b"\r\n.\r\n"
-        protocol.write(b"".join((content[last:], ending)))
+        ended = isinstance(content, Content) or content.endswith(b"\r\n")
+        protocol.write(b"".join((last, b".\r\n" if ended else b"\r\n.\r\n")))
         await protocol._drain_helper()
 
     def _decide(
@@ -196,7 +197,7 @@ class Transaction:
 
     def _words(self, reply: aiosmtplib.SMTPResponse, *, content: bool) -> str:
         words = _one_line(reply.message, self._mail.recipients)
-        if content and _quotes(words, self._mail.raw):
+        if content and _quotes(words, _beginning(self._mail.content)):
             found = _ENHANCED_STATUS.match(words)
             return f"{found[1] if found else ''} (the server's text quotes the mail and is withheld)".strip()
         return words
@@ -209,6 +210,21 @@ def xtext(text: str) -> str:
 
 def _succeeded(reply: aiosmtplib.SMTPResponse) -> bool:
     return 200 <= reply.code <= 299
+
+
+def _pieces(content: bytes | Content) -> Iterator[memoryview]:
+    """The content, dot-stuffed, in pieces of 128 kB at most.
+
+    In views: the TLS transport cuts off what it has sent, which copies bytes, the whole rest for every record.
+    """
+    for part in (content,) if isinstance(content, bytes) else content:
+        view = memoryview(_stuffed(part))
+        for at in range(0, len(view), _CHUNK):
+            yield view[at : at + _CHUNK]
+
+
+def _beginning(content: bytes | Content) -> bytes:
+    return content if isinstance(content, bytes) else next(iter(content))
 
 
 def _stuffed(raw: bytes) -> bytes:

@@ -77,7 +77,7 @@ def write_error_mail(
         parts = [text, returned.header_block(mail)]
         raw = mime.join([*head, *mime.multipart("mixed", parts, separator=separator)])
     return OutgoingMail(
-        raw=raw, sender="" if answerer.null_sender else answerer.address, recipients=to, message_id=identifier
+        content=raw, sender="" if answerer.null_sender else answerer.address, recipients=to, message_id=identifier
     )
 
 

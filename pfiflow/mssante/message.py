@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from email.utils import format_datetime
-from itertools import chain
 
 from attrs import field, frozen
 
@@ -153,7 +152,7 @@ def build(
     headers.append(mime.unfolded("MIME-Version", "1.0"))
 
     words = body(action, count=max(len(labels), 1), to_patient=to_patient, text=text, reply_to=reply_to)
-    parts: list[Iterable[bytes]] = [mime.text_part(words)]
+    parts: list[mime.Part] = [mime.text_part(words)]
     if archive is not None:
         parts.append(mime.attachment(ARCHIVE_NAME, "application/zip", archive))
     names = _distinct([document.name for document in documents])
@@ -161,10 +160,10 @@ def build(
         mime.attachment(name, "application/pdf", document.content)
         for name, document in zip(names, documents, strict=True)
     ]
-    raw = mime.join(chain(headers, mime.multipart("mixed", parts, separator=mime.boundary(envelope_id))))
-    _check_size(len(raw), PATIENT_MAX_BYTES if max_bytes is None and to_patient else max_bytes)
+    content = mime.Content(headers, parts, mime.boundary(envelope_id))
+    _check_size(len(content), PATIENT_MAX_BYTES if max_bytes is None and to_patient else max_bytes)
     return OutgoingMail(
-        raw=raw,
+        content=content,
         sender=sender,
         recipients=recipients,
         message_id=message_id,

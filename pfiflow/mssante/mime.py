@@ -1,4 +1,4 @@
-"""MIME by joining bytes: a message is a series of blocks of lines, written one after the other into one buffer.
+"""MIME by joining bytes: a message is a series of blocks of lines, written one after the other.
 
 The standard library's `EmailMessage` needs ten times as long for an attachment. A block is one or more lines of ASCII,
 CRLF between them and none at the end. A line has at most 998 octets (RFC 5322 §2.1.1); in an encoded body, 76.
@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 import struct
 from binascii import b2a_qp
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from email.header import Header
 from io import BytesIO
+from itertools import chain
+from typing import TypeAlias
 from urllib.parse import quote
 
 from attrs import field, frozen
 from pybase64 import b64encode
 
 __all__ = [
+    "Content",
+    "Part",
     "attachment",
     "base64_blocks",
     "boundary",
@@ -31,6 +35,7 @@ __all__ = [
 
 _LINE = 76
 _BLOCK = struct.Struct(f"{_LINE}s" * 128)
+_PIECE = 64 * 2**10
 _BLOCK_SOURCE = _BLOCK.size // 4 * 3  # bytes that encode to one block
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
@@ -75,8 +80,58 @@ class _Attachment:
         yield from self.head
         yield from base64_blocks(self.content)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the part's lines, each with its CRLF."""
+        encoded = (len(self.content) + 2) // 3 * 4
+        return _size_of(self.head) + encoded + 2 * -(-encoded // _LINE)
 
-def attachment(name: str, media_type: str, content: bytes) -> Iterable[bytes]:
+
+Part: TypeAlias = Sequence[bytes] | _Attachment
+"""The blocks of one part, to be gone through more than once."""
+
+
+def _size_of(part: Iterable[bytes]) -> int:
+    return part.size if isinstance(part, _Attachment) else sum([len(block) + 2 for block in part])
+
+
+@frozen(repr=False)
+class Content:
+    """A multipart message whose bytes are made while it is sent: a document of 50 MB is never held encoded.
+
+    Iterating gives pieces of some 64 kB that end with a line's CRLF, the same at every time; `len` is their sum.
+
+    Attributes:
+        headers: the message's header lines, but for Content-Type.
+        parts: the blocks of each part, each to be gone through more than once.
+        separator: see `boundary()`.
+    """
+
+    headers: Sequence[bytes]
+    parts: Sequence[Part]
+    separator: str
+
+    def __len__(self) -> int:
+        around = multipart("mixed", [() for _ in self.parts], separator=self.separator)
+        return _size_of(self.headers) + _size_of(around) + sum(map(_size_of, self.parts))
+
+    def __iter__(self) -> Iterator[bytes]:
+        held: list[bytes] = []
+        size = 0
+        for block in chain(self.headers, multipart("mixed", self.parts, separator=self.separator)):
+            held += (block, b"\r\n")
+            size += len(block)
+            if size >= _PIECE:
+                yield b"".join(held)
+                held, size = [], 0
+        if held:
+            yield b"".join(held)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self)
+
+
+def attachment(name: str, media_type: str, content: bytes) -> _Attachment:
     """A base64 attachment part. A name outside ASCII is written by RFC 2231, unbroken: continuations defeat clients.
 
     Args:

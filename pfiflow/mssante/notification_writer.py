@@ -50,7 +50,7 @@ def write_mdn(mail: ReceivedMail, answerer: Answerer, *, faults: Sequence[Fault]
         parts = [text, fields, returned.header_block(mail)]
         raw = mime.join([*head, *mime.multipart(subtype, parts, separator=separator)])
     sender = "" if answerer.null_sender else answerer.address
-    return OutgoingMail(raw=raw, sender=sender, recipients=recipients, message_id=identifier)
+    return OutgoingMail(content=raw, sender=sender, recipients=recipients, message_id=identifier)
 
 
 def _fields(mail: ReceivedMail, answerer: Answerer, faults: Sequence[Fault], *, legacy: bool) -> list[bytes]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from pfiflow.mssante.address import mask_address
+from pfiflow.mssante.mime import Content
 
 __all__ = ["OutgoingMail"]
 
 
-def _size(raw: bytes) -> str:
-    return f"<{len(raw)} bytes>"
+def _size(content: bytes | Content) -> str:
+    return f"<{len(content)} bytes>"
 
 
 def _masked(recipients: tuple[str, ...]) -> str:
@@ -24,7 +25,7 @@ class OutgoingMail:
     Its `repr` shows neither the content nor a patient's address.
 
     Attributes:
-        raw: the whole message. Lines end with CRLF; the SMTP client dot-stuffs.
+        content: the whole message, made already or while it is sent. Lines end with CRLF; the SMTP client dot-stuffs.
         sender: MAIL FROM, the applicative mailbox; "" is the null reverse path (RFC 5321 §4.5.5).
         recipients: RCPT TO, in order, without duplicates.
         message_id: the Message-ID with its angle brackets; the same on every attempt.
@@ -32,9 +33,14 @@ class OutgoingMail:
         notify: DSN conditions wanted (`SUCCESS`, `FAILURE`, `DELAY`); () when no receipt is asked for.
     """
 
-    raw: bytes = field(repr=_size)
+    content: bytes | Content = field(repr=_size)
     sender: str
     recipients: tuple[str, ...] = field(repr=_masked)
     message_id: str
     envelope_id: str = ""
     notify: tuple[str, ...] = ()
+
+    @property
+    def raw(self) -> bytes:
+        """The whole message at once."""
+        return bytes(self.content)

@@ -20,6 +20,7 @@ from pfiflow.endpoints.smtp_transaction import _stuffed, xtext
 from pfiflow.endpoints.tls import TlsOptions
 from pfiflow.errors import ConfigError, Deferred
 from pfiflow.flow.options import Duration, Secret, Size
+from pfiflow.mssante import mime
 from pfiflow.mssante.values import OutgoingMail
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.mail import MailSimulator, Stage
@@ -34,9 +35,9 @@ RAW = b"Subject: " + SUBJECT + b"\r\n\r\nBonjour\r\n.\r\n..point\r\n" + b"x" * 7
 T = TypeVar("T")
 
 
-def mail(*recipients: str, raw: bytes = RAW, sender: str = SENDER, **changes: Any) -> OutgoingMail:
+def mail(*recipients: str, raw: bytes | mime.Content = RAW, sender: str = SENDER, **changes: Any) -> OutgoingMail:
     return OutgoingMail(
-        raw=raw, sender=sender, recipients=recipients or (A,), message_id="<1@hopital.mssante.fr>", **changes
+        content=raw, sender=sender, recipients=recipients or (A,), message_id="<1@hopital.mssante.fr>", **changes
     )
 
 
@@ -568,6 +569,13 @@ def test_mails_of_every_size_arrive_unchanged(plain: MailSimulator, size: int) -
     raw = (lines * (size // len(lines) + 1))[:size].rstrip(b"\r") + b"\r\n"
     send(open_to(plain.port), mail(raw=raw))
     assert plain.received[0].content == raw
+
+
+def test_a_mail_made_while_it_is_sent_arrives_as_it_is(plain: MailSimulator) -> None:
+    attached = mime.attachment("a.pdf", "application/pdf", bytes(range(256)) * 4_000)
+    content = mime.Content([b"Subject: x"], [[b"Content-Type: text/plain", b"", b".", b"..", b"end"], attached], "=_x")
+    send(open_to(plain.port), mail(raw=content))
+    assert plain.received[0].content == bytes(content)
 
 
 @given(st.text(alphabet=".\r\na", max_size=40).map(str.encode))

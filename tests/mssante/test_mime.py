@@ -8,7 +8,7 @@ from email.utils import parseaddr
 from typing import cast
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pfiflow.mssante import mime
@@ -95,3 +95,28 @@ def test_an_attachment_reads_back(name: str) -> None:
     assert part.get_payload(decode=True) == b"%PDF"
     assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
     assert len(part.keys()) == 3
+
+
+@given(
+    st.lists(st.binary(max_size=300) | st.integers(60, 30_000).map(lambda size: b"." * size), max_size=3),
+    st.text(max_size=200),
+)
+@settings(max_examples=60)
+def test_content_is_the_message_in_pieces(contents: list[bytes], text: str) -> None:
+    parts: list[mime.Part] = [mime.text_part(text)]
+    parts += [mime.attachment(f"{n}.pdf", "application/pdf", each) for n, each in enumerate(contents)]
+    headers = [b"Subject: x", b"MIME-Version: 1.0"]
+    content = mime.Content(headers, parts, "=_x")
+    whole = mime.join([*headers, *mime.multipart("mixed", parts, separator="=_x")])
+    assert bytes(content) == whole
+    assert len(content) == len(whole)
+    assert all(piece.endswith(b"\r\n") for piece in content)
+    assert b"".join(content) == whole  # again, the same
+    _, _, *attached = message_from_bytes(whole).walk()
+    assert [part.get_payload(decode=True) for part in attached] == contents
+
+
+def test_pieces_are_small_however_large_the_content() -> None:
+    content = mime.Content([], [mime.attachment("a.pdf", "application/pdf", bytes(1_000_000))], "=_x")
+    assert max(map(len, content)) < 80_000
+    assert sum(map(len, content)) == len(content)
