@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +63,7 @@ def lint(
     findings |= {_finding(error, "warning") for error in loaded.doubts}
     if loaded.definition is not None:
         findings |= _of_flow(loaded, loaded.definition, registry, str(paths[0]) if paths else "")
-    kept = _silenced(findings, loaded)
+    kept = _silenced(findings, loaded, frozenset(path.resolve() for path in paths))
     return tuple(sorted(kept, key=lambda f: (f.file, f.line, f.column, _ORDER[f.severity], f.code, f.message)))
 
 
@@ -97,8 +97,11 @@ def _of_flow(loaded: Loaded, definition: FlowDefinition, registry: Registry, fir
     return findings
 
 
-def _silenced(findings: Iterable[Finding], loaded: Loaded) -> Iterator[Finding]:
-    """The findings that no comment silences, and what is wrong with the comments themselves."""
+def _silenced(findings: Iterable[Finding], loaded: Loaded, given: Collection[Path]) -> Iterator[Finding]:
+    """The findings that no comment silences, and what is wrong with the comments themselves.
+
+    A comment of an included file may be of use elsewhere: here, an override has changed what it is about.
+    """
     comments = [silencer for root in loaded.roots for silencer in silencers(root)]
     for finding in findings:
         covering = [each for each in comments if each.covers(finding.file, finding.line, finding.code)]
@@ -107,13 +110,14 @@ def _silenced(findings: Iterable[Finding], loaded: Loaded) -> Iterator[Finding]:
         for each in covering:
             each.used = each.used or finding.severity != "error"
     for comment in comments:
-        message = _fault(comment, complete=loaded.definition is not None)
+        told = loaded.definition is not None and Path(comment.file).resolve() in given
+        message = _fault(comment, tell_unused=told)
         if message:
             place = (comment.file, comment.line, comment.column)
             yield Finding(*place, "silencer", "warning", f"{message}.", "Write # lint: ignore[code] and the reason.")
 
 
-def _fault(comment: Silencer, *, complete: bool) -> str:
+def _fault(comment: Silencer, *, tell_unused: bool) -> str:
     if not comment.code:
         return "this names no code to ignore"
     if comment.code not in CODES:
@@ -122,6 +126,6 @@ def _fault(comment: Silencer, *, complete: bool) -> str:
         return f"this does not say why {comment.code} is ignored"
     if CODES[comment.code].severity == "error":
         return f"{comment.code} is an error, which cannot be ignored"
-    if comment.used or not complete or comment.code in _ELSEWHERE:
+    if comment.used or not tell_unused or comment.code in _ELSEWHERE:
         return ""
     return f"there is no finding {comment.code} to ignore here"

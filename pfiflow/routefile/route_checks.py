@@ -36,7 +36,7 @@ def check_routes(definition: r.FlowDefinition, registry: Registry, found: Found)
         if drops:
             text = f"route {route.id!r} sends nothing anywhere: what comes in is acknowledged and dropped."
             found(route.place, "dropped", "warning", text, "Add a `to`.")
-        elif _may_end_unsent(route.steps, registry):
+        elif _may_end_unsent(route.steps):
             text = f"an exchange may go through route {route.id!r} and be sent nowhere: it counts as done."
             found(route.place, "may-drop", "warning", text, "Add `otherwise` to its choice; it may send, or reject.")
         _check_repeated(route, registry, found)
@@ -52,23 +52,19 @@ def check_routes(definition: r.FlowDefinition, registry: Registry, found: Found)
                 found(route.place, "tells-nobody", "information", text, hint)
 
 
-def _may_end_unsent(steps: Sequence[r.Step], registry: Registry) -> bool:
+def _may_end_unsent(steps: Sequence[r.Step]) -> bool:
     """Whether some way leads through these steps, past every sending; what `filter` ends is meant to end."""
     for step in steps:
         match step:
             case r.ToChannel() | r.WireTap() | r.ToEndpoint():
                 return False
-            case r.Process():
-                component = component_of(step, registry)
-                if component is None or component.gives is object or component.sets_more:
-                    return False  # it may send in its own way
             case r.Filter() | r.Validate() if step.condition == Expression("false"):
                 return False
             case r.Choice():
-                if not any(_may_end_unsent(branch, registry) for branch in branches(step)):
+                if not any(_may_end_unsent(branch) for branch in branches(step)):
                     return False
             case r.Split() | r.Multicast() | r.Enrich():
-                if not all(_may_end_unsent(branch, registry) for branch in branches(step)):
+                if not all(_may_end_unsent(branch) for branch in branches(step)):
                     return False
             case _:
                 pass

@@ -61,7 +61,7 @@ CASES = [
     ("may-drop", SOURCE, choose(BIN, "{filter: {when: 'false'}}"), []),
     ("may-drop", SOURCE, "{filter: {when: id == 'a'}}, {to: {bin: }}", []),
     ("may-drop", SOURCE, choose(BIN) + ", {wire-tap: {channel: a}}", []),
-    ("may-drop", SOURCE, choose(BIN) + ", {taste: }", []),  # it may do something of its own
+    ("may-drop", SOURCE, choose(BIN) + ", {taste: }", [(3, 5)]),
     ("may-drop", SOURCE, f"{{multicast: [{{steps: [{BIN}]}}, {{steps: [{LOG}]}}]}}", []),
     ("may-drop", SOURCE, f"{{enrich: {{steps: [{choose(BIN)}], headers: []}}}}", [(3, 5)]),
     # the same may come again

@@ -75,6 +75,21 @@ def test_what_other_files_settle_may_be_ignored_in_vain(tmp_path: Path) -> None:
     assert codes(lint([reader], bakery())) == [(3, 5, "information", "tells-nobody")]
 
 
+def test_what_an_override_settles_may_be_ignored_in_vain_by_the_included_file(tmp_path: Path) -> None:
+    shipped, ours = tmp_path / "shipped.yaml", tmp_path / "ours.yaml"
+    shipped.write_text(
+        "routes:\n  # lint: ignore[dropped] for the log alone\n"
+        "  - {id: r, from: {alarm: }, steps: [{id: say, log: {message: m}}]}\n"
+    )
+    ours.write_text(
+        "include: [shipped.yaml]\noverride: {routes: {r: {steps: {say: {after: [{to: {bin: }}]}}}}}\n"
+        "# lint: ignore[dropped] ours is\n"
+    )
+    assert lint([shipped], bakery()) == ()
+    assert codes(lint([ours], bakery())) == [(3, 1, "warning", "silencer")]
+    assert len(lint([ours, shipped], bakery())) == 2
+
+
 def test_a_file_with_errors_is_not_told_that_it_ignores_in_vain(lint_text: Lint) -> None:
     text = "rotues: []\nchannels:\n  # lint: ignore[held] until the shop opens\n  a: {hold: true}\n"
     assert [f.code for f in lint_text(text)] == ["unknown"]
