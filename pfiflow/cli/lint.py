@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pfiflow.cli.settings import tell_of_settings
+from pfiflow.cli.settings import env_file_option, settings, tell_of_settings
 from pfiflow.flow.component import Registry
 from pfiflow.routefile.lint import Finding
 from pfiflow.routefile.lint import lint as find
@@ -22,12 +22,13 @@ _FORMATS: Mapping[str, Callable[[Iterable[Finding]], str]] = {"text": as_text, "
 
 
 @click.command()
+@env_file_option
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--format", "output", type=click.Choice([*_FORMATS]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
-def lint(files: tuple[Path, ...], output: str, *, strict: bool) -> None:
+def lint(files: tuple[Path, ...], env_file: Path | None, output: str, *, strict: bool) -> None:
     """Check route FILES without running them. Exit status 1 when something is wrong."""
-    findings = find(files, Registry.installed())
+    findings = find(files, Registry.installed(), environment=settings(env_file))
     click.echo(_FORMATS[output](findings), nl=False)
     tell_of_settings(files, (finding.code for finding in findings))
     failing = {"error", "warning"} if strict else {"error"}

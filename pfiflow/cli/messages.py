@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pfiflow.cli.settings import env_file_option, settings
 from pfiflow.flow.component import Registry
 from pfiflow.mssante.address import mask_text
 from pfiflow.routefile.load import load
@@ -41,14 +42,19 @@ _console = Console(
     "--routes",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Route file that names the store, instead of --store; with the settings (environment) that `run` has.",
+    help="Route file that names the store, instead of --store; with the settings that `run` has.",
 )
+@env_file_option
 @click.pass_context
-def messages(context: click.Context, store_path: Path | None, routes: tuple[Path, ...]) -> None:
+def messages(context: click.Context, store_path: Path | None, routes: tuple[Path, ...], env_file: Path | None) -> None:
     """Look at a store and act on its messages, while an engine runs on it or not."""
     if store_path is None:
         # Filled in as for `run`: a guess could be another service's store.
-        path = load(routes, Registry.installed()).store.path if routes else Path("pfiflow.db")
+        path = (
+            load(routes, Registry.installed(), environment=settings(env_file)).store.path
+            if routes
+            else Path("pfiflow.db")
+        )
     else:
         path = store_path
     if not path.exists():

@@ -213,8 +213,7 @@ class Compiler:
                 if inspect.isawaitable(result):
                     result = await result
             if not isinstance(result, Exchange):
-                name = component.name if component is not None else getattr(function, "__qualname__", repr(function))
-                raise TypeError(f"processor {name} returned {type(result).__name__}, not an Exchange")
+                raise TypeError(f"processor {step.name} returned {type(result).__name__}, not an Exchange")
             return work.record(result)
 
         return process

@@ -100,6 +100,13 @@ class Process:
     id: str = ""
     place: Place | None = _PLACE
 
+    @property
+    def name(self) -> str:
+        """What it is called: by its component, or by the function."""
+        if isinstance(self.processor, Component):
+            return self.processor.name
+        return self.processor if isinstance(self.processor, str) else getattr(self.processor, "__name__", "a function")
+
 
 @frozen
 class When:

@@ -234,9 +234,7 @@ def _parts(step: r.Step) -> Iterator[tuple[str, tuple[r.Step, ...]]]:
 
 
 def _name(step: r.Process | r.Idempotent) -> str:
-    if isinstance(step, r.Idempotent):
-        return "idempotent"
-    return step.processor if isinstance(step.processor, str) else getattr(step.processor, "__name__", "function")
+    return "idempotent" if isinstance(step, r.Idempotent) else step.name
 
 
 def _text(step: r.Step) -> tuple[str, str]:

@@ -40,10 +40,8 @@ assert set(_NAMES.values()) <= set(EIP_STEPS)
 def step_name(step: r.Step) -> str:
     """A step as a route file calls it: `read-order`, `choice`, `to orders`."""
     match step:
-        case r.Process(processor=str(name)):
-            return name
-        case r.Process(processor=function):
-            return getattr(function, "__name__", "a function")
+        case r.Process():
+            return step.name
         case r.ToChannel(channel=channel):
             return f"to channel {channel}"
         case r.ToEndpoint(sink=sink, id=endpoint):
