@@ -55,6 +55,11 @@ def send(dpi: DpiSimulator, *messages: bytes) -> list[ack.Acknowledgement]:
     return asyncio.run(converse())
 
 
+def test_the_committed_receipt_is_one_that_a_dpi_takes() -> None:
+    path = Path(__file__).parents[2] / "examples" / "receipts" / "zam_z02.hl7"
+    assert check(parse(path.read_bytes())) == ()
+
+
 def test_receipts_and_documents_are_taken(dpi: DpiSimulator) -> None:
     receipts = (
         dmp_receipt(ORIGINAL, control_id="R2", now=NOW, failure=Failure("DMPClosed", "DMP fermé")),
