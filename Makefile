@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROUTES := routes/outbound.yaml routes/dmp.yaml routes/receipts.yaml routes/inbound.yaml
 
-.PHONY: demo test check unit docs benchmark lock schema reference clean debian
+.PHONY: demo test check unit docs benchmark mutants lock schema reference clean debian
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pfiflow needs Python 3.11 or newer; set PYTHON=")'
@@ -35,6 +35,9 @@ debian:  ## real servers and checkers that some tests use; installed when this m
 docs: $(READY)  ## the site, in build/site; a broken link fails. Needs no network
 	$(BIN)/sphinx-build -q -E -W --keep-going -n -b html -d build/doctrees docs build/site
 	@echo "build/site/index.html"
+
+mutants: $(READY)  ## every mutant of the shipped routes, against lint and their tests; some minutes of CPU
+	$(BIN)/python -m tests.routes.hunt
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.outbound
