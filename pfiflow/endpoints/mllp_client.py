@@ -230,7 +230,7 @@ class MllpClient:
             cause = f"its certificate was refused: {error.verify_message}"
             raise Deferred(f"{self.address}: cannot connect ({cause})", unavailable=True) from error
         except (OSError, TimeoutError) as error:
-            raise Deferred(f"{self.address}: cannot connect ({error or 'timeout'})", unavailable=True) from error
+            raise Deferred(f"{self.address}: cannot connect ({str(error) or 'timeout'})", unavailable=True) from error
         except ConfigError as error:
             raise Deferred(f"{self.address}: TLS settings: {error}", unavailable=True) from error
         return link

@@ -131,6 +131,7 @@ class Seen:
         records: lasting facts.
         journal: its lines.
         unused: destinations with answers that were scripted, and never asked for.
+        started: when the test began, in POSIX seconds.
     """
 
     answered: tuple[Answered, ...]
@@ -141,6 +142,7 @@ class Seen:
     records: tuple[Record, ...]
     journal: tuple[JournalEntry, ...]
     unused: tuple[str, ...]
+    started: float
 
 
 @define
@@ -465,6 +467,7 @@ class RouteTester:
             self.store.all_records(),
             tuple(line for line in lines if not line.route.startswith(_FEEDER)),
             tuple(self._unused()),
+            self._started,
         )
 
     async def _messages(self, channel: str, state: State) -> Sequence[tuple[MessageSummary, bytes]]:

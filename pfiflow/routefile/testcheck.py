@@ -200,12 +200,13 @@ def _journal(expect: ExpectForm, seen: Seen) -> Iterator[Mismatch]:
         where = (f"journal[{number}]",)
         nearest: list[Mismatch] = []
         for at, line in enumerate(left):
-            if line.event != form.event or form.route not in {"", line.route}:
+            late = form.at is not None and abs(line.at - seen.started - form.at) > 1e-3
+            if line.event != form.event or form.route not in {"", line.route} or late:
                 continue
             nearest = list(_check_all((*where, "facts"), form.facts, line.facts))
             if not nearest:
                 del left[: at + 1]
                 break
         else:
-            events = ", ".join(line.event for line in left) or "nothing"
+            events = ", ".join(f"{line.event} at {line.at - seen.started:g}s" for line in left) or "nothing"
             yield from nearest or [Mismatch((*where, "event"), form.event, f"then came: {events}", form.place)]

@@ -185,6 +185,7 @@ class JournalForm:
 
     event: str = option(doc="Its event.", example="rejected")
     route: str = option(default="", doc="Its route.", example="to-shop")
+    at: Duration | None = option(default=None, doc="When, since the test began.", example="10s")
     facts: Mapping[str, Expected] = option(default=Factory(dict), doc="Its facts.", example={"kind": "new"})
     place: Place = _WHERE
 

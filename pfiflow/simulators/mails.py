@@ -21,6 +21,9 @@ from attrs import evolve
 
 from pfiflow import xdm
 from pfiflow.cda import document as cda
+from pfiflow.mssante import reading
+from pfiflow.mssante.answers import Answerer, Fault
+from pfiflow.mssante.error_mail import write_error_mail
 from pfiflow.segur import sending, transmission
 from pfiflow.simulators.documents import document
 from pfiflow.simulators.messages import message
@@ -47,6 +50,7 @@ def examples() -> Mapping[str, bytes]:
         "xdm_broken.eml": broken(),
         "dsn_failed.eml": report("delivery-status", _DSN),
         "mdn_displayed.eml": report("disposition-notification", _MDN),
+        "error_report.eml": error_report(),
         "ordinary.eml": ordinary(),
     }
 
@@ -97,6 +101,18 @@ def _letter(archive: bytes, message_id: str) -> bytes:
     mail.add_attachment(archive, maintype="application", subtype="zip", filename="IHE_XDM.zip")
     mail.set_boundary("=_letter")
     return mail.as_bytes()
+
+
+def error_report() -> bytes:
+    """A mail in which another platform says that it could not deliver a document of ours (volet LPS)."""
+    ours = _mail("XDM/1.0/DDM+CR", SENT)
+    ours.replace_header("Return-Path", f"<{MAILBOX}>")
+    ours.replace_header("From", MAILBOX)
+    ours.set_content("Bonjour,\n", cte="quoted-printable")
+    answerer = Answerer(SENDER, "Hôpital Nord", "DEV1", "secretariat@hopital-nord.mssante.example")
+    fault = Fault("902", "Identifiant patient inconnu")
+    mail = write_error_mail(reading.read(ours.as_bytes()), answerer, faults=(fault,), date=NOW)
+    return b"Return-Path: <>\r\n" + mail.raw
 
 
 def ordinary() -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["COMPONENTS"]
 
 _STAR = re.compile(r"\[\*\]")
-_SEGMENT = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+|\*|[^\]]*=[^\]]*)\])?(?:-(.*))?")
+_SEGMENT = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+|\*|[^\]]*=[^\]]*)\])?(?:-(.+))?")
 _FIELD = re.compile(r"(\d+)(?:\[(\d+|\*)\])?(?:\.(\d+)(?:\.(\d+))?)?")
 
 

@@ -35,6 +35,8 @@ class Tester:
         clock: the time, which goes when nothing is due.
     """
 
+    __test__ = False  # pytest takes classes of such a name for tests
+
     files: Sequence[Path]
     environment: Mapping[str, str] = field(factory=dict)
     routes: Sequence[str] | None = None
