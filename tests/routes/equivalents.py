@@ -19,7 +19,7 @@ EQUIVALENT: Final[tuple[tuple[str, str], ...]] = (
         "two choices that look at two headers, and leave them alone",
     ),
     (
-        r"inbound\.yaml: templates\.mailbox\.routes\.0\.steps\.1\.idempotent\.key: .* → '\"\|\" \+ headers\[\"mail-key\"\]'",
+        r"inbound\.yaml: templates\.mailbox\..*\.idempotent\.key: .* → '\"\|\" \+ headers\[\"mail-key\"\]'",
         "a key's scope is its route, and a route reads one mailbox",
     ),
     (
