@@ -46,6 +46,12 @@ def test_commands_named_in_the_text_exist(page: Path) -> None:
     assert wrong == []
 
 
+def test_every_command_is_in_the_list_of_commands() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    rows = [line.partition("|")[2].partition("|")[0] for line in text.splitlines() if line.startswith("| `pfiflow ")]
+    assert [name for name in main.commands if not any(re.search(rf"\b{name}\b", row) for row in rows)] == []
+
+
 _FILE = re.compile(r"`((?:pfiflow|tests|routes|docs|examples|schemas|benchmarks)/[\w./*-]*\w(?:\.\w+)?)(?:::(\w+))?`")
 
 
