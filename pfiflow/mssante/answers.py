@@ -37,11 +37,13 @@ class Fault:
         code: ERR-5 when ERR-3 is 207, else ERR-3.
         label: its words in French, from the table: never a peer's free text, which may name a patient.
         document: which one, when the mail holds several (`document 2 sur 3`).
+        integrated: how many documents of the same mail were integrated: the sender is not to think that none was.
     """
 
     code: str
     label: str
     document: str = ""
+    integrated: int = 0
 
 
 @frozen
@@ -128,11 +130,12 @@ def words_of(faults: Sequence[Fault], contact: str) -> str:
         lines = [
             "Bonjour,",
             "",
-            "Le message ci-dessous n'a pas pu être intégré automatiquement dans le système destinataire "
+            f"{_what_failed(faults)} automatiquement dans le système destinataire "
             + ("pour la raison suivante :" if len(faults) == 1 else "pour les raisons suivantes :"),
             "",
             *(f"- {f'{each.document} : ' if each.document else ''}{each.code} - {each.label}" for each in faults),
             "",
+            *_what_did_not(faults[0].integrated),
             "Le message d'origine est joint. Merci de vérifier les informations, puis de renvoyer le document corrigé.",
         ]
     else:
@@ -141,6 +144,24 @@ def words_of(faults: Sequence[Fault], contact: str) -> str:
     if contact:
         lines.append(f"Pour toute question, écrivez à : {contact}")
     return "\n".join(lines) + "\n"
+
+
+def _what_failed(faults: Sequence[Fault]) -> str:
+    if not faults[0].integrated:
+        return "Le message ci-dessous n'a pas pu être intégré"
+    if len(faults) == 1:
+        return "Un document du message ci-dessous n'a pas pu être intégré"
+    return f"{len(faults)} documents du message ci-dessous n'ont pas pu être intégrés"
+
+
+def _what_did_not(integrated: int) -> Sequence[str]:
+    match integrated:
+        case 0:
+            return ()
+        case 1:
+            return ("L'autre document du message a été intégré.", "")
+        case _:
+            return (f"Les {integrated} autres documents du message ont été intégrés.", "")
 
 
 def headers_of(

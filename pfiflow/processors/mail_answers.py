@@ -123,11 +123,11 @@ def _code(exchange: Exchange[ReceivedMail]) -> str:
 
 
 def _faults(headers: str, count: int) -> tuple[Fault, ...]:
-    found = []
-    for entry in headers.split():
+    found, entries = [], headers.split()
+    for entry in entries:
         number, _, code = entry.partition(":")
         place = f"document {number} sur {count}" if count > 1 else ""
-        found.append(Fault(code, label_of(code), place))
+        found.append(Fault(code, label_of(code), place, integrated=max(count - len(entries), 0)))
     return tuple(found)
 
 

@@ -167,6 +167,8 @@ async def test_one_damaged_document_of_three_is_refused_alone(start: Start, plac
         (answer,) = site.answers()
         assert read_mdn(answer).code == "906"
         assert f"document {place} sur 3 : 906" in answer.text
+        assert "Un document du message ci-dessous n'a pas pu être intégré" in answer.text
+        assert "Les 2 autres documents du message ont été intégrés." in answer.text
         assert await site.counts("delivery") == (0, 2, 1)
         (faulty,) = await site.journal("document-faulty")
         assert (faulty.facts["number"], faulty.facts["of"]) == (str(place), "3")
@@ -189,6 +191,8 @@ async def test_a_damaged_and_a_refused_document_are_told_in_one_answer(start: St
         (answer,) = site.answers()
         assert "document 1 sur 3 : 902" in answer.text
         assert "document 2 sur 3 : 101" in answer.text
+        assert "2 documents du message ci-dessous n'ont pas pu être intégrés" in answer.text
+        assert "L'autre document du message a été intégré." in answer.text
         assert "document 3" not in answer.text
 
 
