@@ -1,67 +1,25 @@
-"""Settings from a file: what a line may say, and that no value is told when it says something else."""
+"""Settings from a file, over the environment (`tests/routefile` has what its lines may say)."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from pfiflow.cli import main
-from pfiflow.cli.settings import read_env_file, settings
-from pfiflow.errors import ConfigError
-
-TEXT = """\
-# a comment
-PFI_A=plain
-
-export PFI_B = 'with spaces # and all '
-PFI_C="double $quotes"
-PFI_D=
-PFI_E=a=b
-PFI_F='
-PFI_G=été # no comment
-"""
+from pfiflow.cli.settings import settings
 
 
-def test_what_lines_say(tmp_path: Path) -> None:
+def test_the_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what an administrator writes there and reloads is what holds."""
     path = tmp_path / "x.env"
-    path.write_text(TEXT, encoding="utf-8")
-    assert read_env_file(path) == {
-        "PFI_A": "plain",
-        "PFI_B": "with spaces # and all ",
-        "PFI_C": "double $quotes",
-        "PFI_D": "",
-        "PFI_E": "a=b",
-        "PFI_F": "'",
-        "PFI_G": "été # no comment",
-    }
-
-
-@pytest.mark.parametrize(("data", "line"), [(b"A=1\nsecret-word\n", 2), (b"1A=secret-word", 1), (b"A=\xff", 1)])
-def test_a_wrong_line_is_told_without_what_it_holds(data: bytes, line: int, tmp_path: Path) -> None:
-    path = tmp_path / "x.env"
-    path.write_bytes(data)
-    with pytest.raises(ConfigError) as caught:
-        read_env_file(path)
-    assert (caught.value.file, caught.value.line) == (str(path), line)
-    assert "secret-word" not in str(caught.value)
-
-
-def test_the_environment_wins_and_the_log_says_which_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "x.env"
-    path.write_text("PFI_A=of the file\nPFI_B=of the file\nPFI_C=same\n")
+    path.write_text("PFI_A=of the file\n")
     monkeypatch.setenv("PFI_A", "of the process")
-    monkeypatch.setenv("PFI_C", "same")
-    with caplog.at_level(logging.WARNING, "pfiflow.run"):
-        values = settings(path)
-    assert (values["PFI_A"], values["PFI_B"]) == ("of the process", "of the file")
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the environment of this process hides PFI_A of {path}"
-    ]
+    monkeypatch.setenv("PFI_B", "of the process")
+    values = settings(path)
+    assert (values["PFI_A"], values["PFI_B"]) == ("of the file", "of the process")
+    assert settings(None)["PFI_A"] == "of the process"
 
 
 def test_lint_takes_them_too(tmp_path: Path) -> None:
