@@ -15,13 +15,12 @@ from pfiflow.flow.component import Component, Double, Field
 from pfiflow.flow.double import Outside
 from pfiflow.flow.exchange import Exchange
 from pfiflow.mssante.address import mask_address
+from pfiflow.mssante.settlement import read_settled, write_settled
 from pfiflow.mssante.values import OutgoingMail
 
 __all__ = ["COMPONENTS", "SmtpSink"]
 
-# What earlier attempts have settled, accepted or refused, mail by mail: `<message-id> address address <message-id> …`.
-# An address is never written to again about the same mail; one exchange, split, may send several to the same address.
-_DONE = "smtp-done"
+_DONE = "smtp-done"  # what earlier attempts have settled, accepted or refused, mail by mail: see mssante/settlement.py
 _REFUSED = "smtp-refused"  # of those, the refused ones, as `address:code`
 _DEFERRED = "smtp-deferred"  # those that the last attempt left, as `address:code`; code 0 when no answer came
 
@@ -46,7 +45,7 @@ class SmtpSink:
     async def send(self, exchange: Exchange[Any], /) -> Exchange[Any]:
         """One attempt at the recipients that are left."""
         mail: OutgoingMail = exchange.body
-        settled = _settled(exchange.headers.get(_DONE, ""))
+        settled = read_settled(exchange.headers.get(_DONE, ""))
         done = settled.get(mail.message_id, frozenset())
         refused = [entry for entry in exchange.headers.get(_REFUSED, "").split() if entry.rpartition(":")[0] in done]
         try:
@@ -60,7 +59,7 @@ class SmtpSink:
         settled[mail.message_id] = done | delivery.settled
         if delivery.deferred:
             progress = {
-                _DONE: _written(settled),
+                _DONE: write_settled(settled),
                 _REFUSED: " ".join(refused),
                 _DEFERRED: _codes(delivery.deferred),
             }
@@ -84,27 +83,11 @@ class SmtpSink:
             sent = sent.with_note(
                 "recipient-refused", recipient=mask_address(recipient.address), answer=_answer(recipient)
             )
-        return sent.with_headers({_DONE: _written(settled), _REFUSED: " ".join(refused)})
+        return sent.with_headers({_DONE: write_settled(settled), _REFUSED: " ".join(refused)})
 
     async def aclose(self) -> None:
         """Close the kept connections."""
         await self._client.aclose()
-
-
-def _settled(header: str) -> dict[str, frozenset[str]]:
-    """Message-ID → the addresses that are settled."""
-    found: dict[str, frozenset[str]] = {}
-    message_id = ""
-    for word in header.split():
-        if word.startswith("<"):
-            message_id = word
-        else:
-            found[message_id] = found.get(message_id, frozenset()) | {word}
-    return found
-
-
-def _written(settled: dict[str, frozenset[str]]) -> str:
-    return " ".join(f"{message_id} {' '.join(sorted(addresses))}" for message_id, addresses in settled.items())
 
 
 def _codes(recipients: Iterable[Recipient]) -> str:

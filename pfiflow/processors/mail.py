@@ -114,13 +114,9 @@ def _mail(exchange: Exchange[sending.Package], *, mailbox: sending.Mailbox) -> E
     built = sending.mail(
         exchange.body, mailbox, audience=_audience(exchange), exchange_id=exchange.id, received=_received(exchange)
     )
-    transmission = exchange.body.transmission
-    wanted = (("delivery", transmission.wants_delivery_receipts), ("reading", transmission.wants_reading_receipts))
-    headers = {
-        "message-id": built.message_id,
-        "wants-receipts": " ".join(name for name, asked in wanted if asked and not mailbox.recipients),
-        **origin_facts(transmission),  # for receipts that come back later
-    }
+    headers = {"message-id": built.message_id, **origin_facts(exchange.body.transmission)}
+    if mailbox.recipients:  # a mailbox of ours: the message asked for receipts of others
+        headers["wants-receipts"] = ""
     return exchange.with_body(built).with_headers(headers)
 
 

@@ -1,8 +1,8 @@
 """`mail-receipts`: a DSN, an MDN or an error mail about a mail of ours becomes receipts (ZAM^Z02, ZAM^Z03).
 
-What was sent is found in the records of kind `mail`, which `smtp-out` keeps once a mail is settled for all recipients:
-the report on one may come before. A report that may be about such a mail is deferred; one about nothing that we sent is
-refused: a dead letter, for a person to look at, and nobody is answered.
+What was sent is found in the records of kind `mail`, which `smtp-out` keeps once a mail is settled for all recipients,
+and `mss-receipts` when it was given up for some: the report on one may come before. A report that may be about such a
+mail is deferred; one about nothing that we sent is refused: a dead letter, for a person to look at, and nobody is told.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ After the sink, the header `smtp-refused` (`address:code …`) names who was ref
 * the SMTP code of the recipient, when the server gave one (`smtp-refused`, `smtp-deferred`);
 * 101 (cannot connect) when the mail was given up and no server was ever reached;
 * else the code of what refused the mail before it left (`_GATES`), with the reason in ERR-8.
+
+Those who have the mail may still report on it (DSN, MDN). `smtp-out` remembers a mail once its attempt succeeds; of one
+that was given up, what `mail-receipts` needs is remembered here.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ from zoneinfo import ZoneInfo
 
 from pfiflow.flow.component import Component, Field, NoOptions
 from pfiflow.flow.exchange import Exchange
+from pfiflow.mssante.settlement import read_settled
 from pfiflow.segur.addresses import is_patient_mailbox
 from pfiflow.segur.participations import names_patient
 from pfiflow.segur.receipts import Addressee, Failure, control_id, mail_receipt, original_of, smtp_failure
 from pfiflow.segur.recipients import professional_recipients
+from pfiflow.segur.returns import origin_facts
 from pfiflow.segur.smtp_errors import ADDRESS_REFUSED, CANNOT_CONNECT, SENDING_FAILED
 from pfiflow.segur.values import Participation, Transmission
 
@@ -44,8 +49,9 @@ _GATES: Mapping[str, str] = MappingProxyType(
 
 def _receipts(exchange: Exchange[Transmission]) -> Exchange[tuple[bytes, ...]]:
     failures = tuple(_failures(exchange)) if exchange.body.wants_delivery_receipts else ()
+    told = _remembered(exchange)
     if not failures:
-        return exchange.with_body(())
+        return told.with_body(())
     original = original_of(exchange.body.raw)
     now = datetime.now(UTC).astimezone(_PARIS)
     receipts = tuple(
@@ -54,7 +60,22 @@ def _receipts(exchange: Exchange[Transmission]) -> Exchange[tuple[bytes, ...]]:
         )
         for addressee, failure in failures
     )
-    return exchange.with_body(receipts).with_note("receipts", kind="Z02", count=len(receipts))
+    return told.with_body(receipts).with_note("receipts", kind="Z02", count=len(receipts))
+
+
+def _remembered(exchange: Exchange[Transmission]) -> Exchange[Transmission]:
+    """With the record of each mail that was given up after somebody had accepted it."""
+    headers = exchange.headers
+    if "error-code" not in headers:
+        return exchange
+    refused = _codes(headers.get("smtp-refused", ""))
+    facts = {name: value for name, value in headers.items() if not name.startswith("error-")}
+    for message_id, addresses in read_settled(headers.get("smtp-done", "")).items():
+        accepted = sorted(address for address in addresses if address.lower() not in refused)
+        if message_id and accepted:
+            facts |= {**origin_facts(exchange.body), "message-id": message_id, "recipients": " ".join(accepted)}
+            exchange = exchange.with_memory("mail", message_id, **facts)
+    return exchange
 
 
 def _failures(exchange: Exchange[Transmission]) -> Iterator[tuple[Addressee, Failure]]:
@@ -66,7 +87,8 @@ def _failures(exchange: Exchange[Transmission]) -> Iterator[tuple[Addressee, Fai
         for address, code in refused.items():
             yield known.get(address, Addressee(address)), smtp_failure(code)
         return
-    accepted = {address.lower() for address in headers.get("smtp-done", "").split()} - set(refused)
+    settled = read_settled(headers.get("smtp-done", "")).values()
+    accepted = {address.lower() for addresses in settled for address in addresses} - set(refused)
     deferred = _codes(headers.get("smtp-deferred", ""))
     for address, addressee in known.items():
         if address in refused:

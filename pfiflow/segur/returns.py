@@ -125,7 +125,7 @@ def speaks_of_ours(report: Report, domain: str) -> bool:
 
 
 def origin_facts(transmission: Transmission) -> dict[str, str]:
-    """What is to be remembered of a transmission with its mail: `hl7-header` (MSH) and `recipient-ids`.
+    """What is to be remembered of a transmission with its mail: `hl7-header` (MSH), `recipient-ids`, `wants-receipts`.
 
     Who a recipient is (OBX-4) is remembered of professionals and organisations, not of the patient.
     """
@@ -137,7 +137,12 @@ def origin_facts(transmission: Transmission) -> dict[str, str]:
         and not (names_patient(each) or is_patient_mailbox(each.address))
         and _IDENTIFIER.fullmatch(identifier)
     )
-    return {"hl7-header": header.decode("iso8859_1"), "recipient-ids": " ".join(ids)}
+    wanted = (("delivery", transmission.wants_delivery_receipts), ("reading", transmission.wants_reading_receipts))
+    return {
+        "hl7-header": header.decode("iso8859_1"),
+        "recipient-ids": " ".join(ids),
+        "wants-receipts": " ".join(name for name, asked in wanted if asked),
+    }
 
 
 def sent_mail(exchange_id: str, facts: Mapping[str, str]) -> SentMail:

@@ -21,6 +21,7 @@ from pfiflow.flow.route import FlowDefinition
 from pfiflow.hl7.er7 import Message, parse
 from pfiflow.routefile.lint import lint
 from pfiflow.routefile.load import load
+from pfiflow.segur.returns import sent_mail
 from pfiflow.simulators.certificates import Authority, Credentials
 from pfiflow.simulators.dpi import DpiSimulator
 from pfiflow.simulators.mail import MailSimulator
@@ -220,7 +221,14 @@ async def test_a_mail_that_is_given_up_is_told(start: Start, operator: MailSimul
         await flow.send(order(1))
         await flow.settled("mail", "receipts")
         assert await flow.counts("mail") == (0, 0, 1)
+        (record,) = await flow.store.records("mail")  # A and B may still report on it
     assert [mail.recipients for mail in operator.received] == [(A, B)]
+    assert f"Message-ID: {record.key}".encode() in operator.received[0].content
+    sent = sent_mail(record.exchange_id, record.facts)
+    assert (sent.recipients, "delivery" in sent.wants) == ((A, B), True)
+    assert sent.original is not None
+    assert sent.original.control_id == record.facts["hl7-control-id"]
+    assert not any(name.startswith("error-") for name in record.facts)
     (receipt,) = receipts_at(dpi)
     assert (receipt.get("OBX[2]-5.4"), receipt.get("ERR-5")) == (C, "452")
 
