@@ -13,8 +13,10 @@ from pfiflow.segur.values import Transmission
 
 __all__ = ["RECENT", "RecentTransmissions"]
 
-_ITEMS = 32
-_SIZE = 8 * 2**20  # bytes of messages; a message, its document and the document's tree take some five times as much
+# A message, its document and the document's tree take some three times the message. More of them would serve a longer
+# queue, but each makes intake write to memory that is new to the processor's caches.
+_ITEMS = 8
+_SIZE = 2 * 2**20  # bytes of messages
 _LARGEST = 2**20
 
 
