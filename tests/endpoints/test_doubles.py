@@ -19,7 +19,7 @@ from tests.system.service import ROOT
 
 ROUTES = ROOT / "routes"
 N1 = ROOT / "examples/messages/mdm_t02_n1.hl7"
-RECEIPT = ROOT / "examples/messages/zam_z02.hl7"
+RECEIPT = ROOT / "examples/receipts/zam_z02.hl7"
 MAIL = ROOT / "examples/mails/xdm.eml"
 PROFESSIONALS = {"audience": "professionals", "hl7-sender": "DPI-DEMO|HOPITAL-DEMO"}
 FROM_DPI = {"hl7-sender": "DPI|HOPITAL"}
