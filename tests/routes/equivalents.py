@@ -19,10 +19,6 @@ EQUIVALENT: Final[tuple[tuple[str, str], ...]] = (
         "two choices that look at two headers, and leave them alone",
     ),
     (
-        r"inbound\.yaml: templates\.mailbox\..*\.idempotent\.key: .* → '\"\|\" \+ headers\[\"mail-key\"\]'",
-        "a key's scope is its route, and a route reads one mailbox",
-    ),
-    (
         r"inbound\.yaml: templates\.mailbox\.routes\.0\.steps\.2\.choice: items 0 and 1 swapped",
         "a mail is of one kind: no two of these branches hold",
     ),
