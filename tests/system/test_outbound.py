@@ -62,10 +62,10 @@ def check_mail(mail: Opened, transmission: Transmission) -> None:
 
 
 def test_every_example_leaves_as_mail(service: Service, operator: MailSimulator) -> None:
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) >= 8
     status, told = send(service, *EXAMPLES)
     assert status == 0, told
-    assert "7 of 7 accepted" in told
+    assert f"{len(EXAMPLES)} of {len(EXAMPLES)} accepted" in told
     service.settled()
     assert service.channel().dead == 0
     transmissions = [read(content(path)) for path in EXAMPLES]
