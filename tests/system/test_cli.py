@@ -242,7 +242,7 @@ def test_the_shipped_route_has_no_findings(tmp_path: Path) -> None:
     done = run_command("lint", OUTBOUND)
     assert done.returncode == 0, done.stdout
     broken = tmp_path / "broken.yaml"
-    broken.write_text(OUTBOUND.read_text().replace("- mss-mail:", "- mss-mial:"))
+    broken.write_text(OUTBOUND.read_text().replace(" mss-mail:", " mss-mial:"))
     (row,) = [n for n, line in enumerate(broken.read_text().splitlines(), 1) if "mss-mial" in line]
     done = run_command("lint", broken)
     assert done.returncode == 1
