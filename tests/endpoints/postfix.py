@@ -173,6 +173,16 @@ class Postfix:
         path = self._folder / "log/mail.log"
         return path.read_text() if path.exists() else ""
 
+    def quiet_log(self) -> str:
+        """The log once each connection that it tells of has ended."""
+        deadline = monotonic() + _START
+        while monotonic() < deadline:
+            log = self.log()
+            if log.count("]: connect from ") == log.count("]: disconnect from "):
+                return log
+            sleep(0.02)
+        raise TimeoutError("a connection to Postfix does not end")
+
     def _command(self, command: str) -> None:
         done = subprocess.run(
             [_POSTFIX, "-c", f"{self._folder}/etc", command], capture_output=True, text=True, check=False, timeout=60

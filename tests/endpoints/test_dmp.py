@@ -310,14 +310,20 @@ async def test_a_server_whom_nobody_should_trust(
     assert dmp.requests == []
 
 
-@pytest.mark.parametrize("wrong", ["foreign", "none"])
+def _client(dmp: DmpSimulator) -> TlsOptions:
+    return TlsOptions(ca=(dmp.authority.certificate,), certificate=dmp.client.certificate, key=dmp.client.key)
+
+
+def test_a_client_certificate_is_demanded(dmp: DmpSimulator) -> None:
+    with pytest.raises(ConfigError, match=r"tls\.certificate"):
+        sender_of(options(dmp, tls=TlsOptions(ca=(dmp.authority.certificate,))))
+
+
 async def test_a_client_certificate_that_the_dmp_refuses(
-    dmp: DmpSimulator, first: SyntheticDocument, wrong: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    dmp: DmpSimulator, first: SyntheticDocument, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tls = TlsOptions(ca=(dmp.authority.certificate,))
-    if wrong == "foreign":
-        own = Authority(tmp_path, "foreign").issue_seal(ORGANIZATION, signs=False)
-        tls = evolve(tls, certificate=own.certificate, key=own.key)
+    own = Authority(tmp_path, "foreign").issue_seal(ORGANIZATION, signs=False)
+    tls = evolve(_client(dmp), certificate=own.certificate, key=own.key)
     sender = sender_of(options(dmp, tls=tls))
     try:
         deferred = await deferral(sender, order(first))
@@ -386,7 +392,7 @@ async def test_a_seal_that_the_dmp_refuses(dmp: DmpSimulator, first: SyntheticDo
 async def test_files_that_are_not_there_lose_nothing(dmp: DmpSimulator, first: SyntheticDocument) -> None:
     for changes in (
         {"seal": SealOptions(certificate=Path("/nowhere/seal.pem"))},
-        {"tls": TlsOptions(ca=(Path("/nowhere/ca.pem"),))},
+        {"tls": evolve(_client(dmp), ca=(Path("/nowhere/ca.pem"),))},
     ):
         deferred = await deferral(sender_of(options(dmp, **changes)), order(first))
         assert deferred.unavailable
@@ -529,7 +535,7 @@ def test_an_address_that_is_none(dmp: DmpSimulator, url: str) -> None:
 
 
 def test_host_names_are_checked_outside_of_this_machine(dmp: DmpSimulator) -> None:
-    tls = TlsOptions(ca=(dmp.authority.certificate,), check_hostname=False)
+    tls = evolve(_client(dmp), check_hostname=False)
     with pytest.raises(ConfigError, match="check-hostname"):
         sender_of(options(dmp, base_url="https://dmp.example/services", tls=tls))
 
